@@ -1,0 +1,1 @@
+"""event-service: stores domain events exactly once and keeps notifications up to date."""

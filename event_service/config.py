@@ -1,0 +1,81 @@
+"""The service's settings, read from the environment once (CONTRACT, section 7)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong; the message names the environment variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """How to reach PostgreSQL: a libpq URL, or an RDS endpoint whose user and password are in a secret."""
+
+    url: str = ""
+    secret_arn: str = ""
+    host: str = ""
+    port: int = 5432
+    name: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "DatabaseSettings":
+        """Read `DATABASE_URL` or, where it is not set, the other `DATABASE_*` variables.
+
+        Raises:
+            ConfigurationError: one is missing or wrong.
+
+        """
+        if url := environment.get("DATABASE_URL"):
+            return cls(url=url)
+        if not environment.get("DATABASE_SECRET_ARN"):
+            raise ConfigurationError("DATABASE_SECRET_ARN is not set, and neither is DATABASE_URL")
+        return cls(
+            secret_arn=_required(environment, "DATABASE_SECRET_ARN"),
+            host=_required(environment, "DATABASE_HOST"),
+            port=_whole_number(environment, "DATABASE_PORT", 5432),
+            name=_required(environment, "DATABASE_NAME"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of the function; `event_retention_days` 0 keeps events for ever."""
+
+    event_store_table: str
+    notification_topic_arn: str
+    database: DatabaseSettings
+    event_retention_days: int
+    service_name: str
+    metrics_namespace: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            ConfigurationError: one is missing or wrong.
+
+        """
+        return cls(
+            event_store_table=_required(environment, "EVENT_STORE_TABLE"),
+            notification_topic_arn=_required(environment, "NOTIFICATION_TOPIC_ARN"),
+            database=DatabaseSettings.from_environment(environment),
+            event_retention_days=_whole_number(environment, "EVENT_RETENTION_DAYS", 0),
+            service_name=environment.get("POWERTOOLS_SERVICE_NAME") or "event-service",
+            metrics_namespace=environment.get("POWERTOOLS_METRICS_NAMESPACE") or "EventService",
+        )
+
+
+def _required(environment: Mapping[str, str], name: str) -> str:
+    value = environment.get(name)
+    if not value:
+        raise ConfigurationError(f"{name} is not set")
+    return value
+
+
+def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name) or str(default)
+    if not (text.isascii() and text.isdecimal()):
+        raise ConfigurationError(f"{name} is no whole number of 0 or more")
+    return int(text)

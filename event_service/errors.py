@@ -1,0 +1,47 @@
+"""Why a record did not get all the way through.
+
+There are two kinds of failure. The event is wrong: it stays wrong however often it is delivered, and the dead-letter
+queue is where it belongs. Or the world is: a backend did not do its part, and a later delivery will succeed.
+Either way the record goes back to the queue; nothing of a rejected event is stored or applied.
+"""
+
+from typing import Literal
+
+RejectionReason = Literal[
+    "not_json",
+    "too_deep",
+    "not_finite",
+    "invalid_text",
+    "invalid_field",
+    "number_out_of_range",
+    "too_large",
+    "conflict",
+]
+Backend = Literal["event_store", "notifications", "notification_topic", "deadline", "internal"]
+
+
+class RecordError(Exception):
+    """A record was not carried all the way through; the text is safe to log.
+
+    The text never holds a value of the event: those are other people's data.
+    """
+
+    def __init__(self, reason: str, message: str, field: str | None = None) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.reason = reason
+        self.field = field
+
+
+class Rejected(RecordError):
+    """The event itself is wrong. `field` is the path at fault, such as `eventData.date`."""
+
+    def __init__(self, reason: RejectionReason, message: str, field: str | None = None) -> None:
+        super().__init__(reason, message, field)
+
+
+class Unavailable(RecordError):
+    """A backend did not do its part. `retryable`: trying again at once may help."""
+
+    def __init__(self, backend: Backend, message: str, *, retryable: bool = False) -> None:
+        super().__init__(backend, message)
+        self.retryable = retryable

@@ -1,0 +1,115 @@
+"""The event store: an append-only DynamoDB table of every event."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal
+
+from event_service.aws import cut, is_retryable, send_in_batches
+from event_service.deadline import Deadline
+from event_service.errors import RecordError, Rejected, Unavailable
+from event_service.events import Event
+from event_service.instants import now
+from event_service.items import Item, same_payload, size_of, to_item
+
+Key = tuple[str, str]
+Appended = Literal["stored", "duplicate"]
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
+_STATEMENTS_PER_REQUEST: Final = 25
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+_KEYS_PER_REQUEST: Final = 100
+# The service takes 16 MB; large items are spread so that each request ends well within its time limit.
+_BYTES_PER_REQUEST: Final = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EventStore:
+    """The table, and the client and threads to reach it with; `retention_days` 0 keeps events for ever."""
+
+    client: Any
+    table: str
+    pool: Executor
+    retention_days: int = 0
+
+    def append(self, events: Sequence[Event], deadline: Deadline) -> list[Appended | RecordError]:
+        """Store each event once.
+
+        A duplicate is an event that was there with the same payload, be it from an earlier try or from earlier in
+        `events`.
+
+        Returns:
+            For each event `stored`, `duplicate`, or the error: `Rejected` where another payload has its key,
+            `Unavailable` where DynamoDB did not do its part.
+
+        """
+        recorded_at = now()
+        first = {event.key: event for event in reversed(events)}
+        items = {key: to_item(event, recorded_at, self.retention_days) for key, event in first.items()}
+        inserted = dict(zip(items, self._insert([*items.values()], deadline), strict=True))
+        there = [key for key, outcome in inserted.items() if outcome is False]
+        found = items | dict(zip(there, self._read(there, deadline), strict=True))
+        outcomes: list[Appended | RecordError] = []
+        for event in events:
+            outcome, item = inserted[event.key], found[event.key]
+            if outcome is True and event is first[event.key]:
+                outcomes.append("stored")
+            elif isinstance(outcome, Unavailable):
+                outcomes.append(outcome)
+            elif isinstance(item, Unavailable):
+                outcomes.append(item)
+            elif same_payload(event, item):
+                outcomes.append("duplicate")
+            else:
+                outcomes.append(Rejected("conflict", "is stored already with a different payload", "id"))
+        return outcomes
+
+    def _insert(self, items: Sequence[Item], deadline: Deadline) -> list[bool | Unavailable]:
+        batches = partial(cut, count=_STATEMENTS_PER_REQUEST, size=_BYTES_PER_REQUEST, size_of=size_of)
+        return send_in_batches(
+            items,
+            self._insert_batch,
+            backend="event_store",
+            batches=batches,
+            pool=self.pool,
+            deadline=deadline,
+        )
+
+    def _insert_batch(self, items: Sequence[Item]) -> list[bool | Unavailable]:
+        """Put up to 25 items, each unless its key is taken: PartiQL's INSERT is a put with that condition.
+
+        Returns:
+            For each item True where it was put, False where the key was taken.
+
+        """
+        statements = [{"Statement": self._statement(tuple(item)), "Parameters": [*item.values()]} for item in items]
+        answer = self.client.batch_execute_statement(Statements=statements)
+        return [_inserted(response.get("Error")) for response in answer["Responses"]]
+
+    def _statement(self, names: Sequence[str]) -> str:
+        attributes = ", ".join(f"'{name}': ?" for name in names)
+        return f'INSERT INTO "{self.table}" VALUE {{{attributes}}}'
+
+    def _read(self, keys: Sequence[Key], deadline: Deadline) -> list[Item | Unavailable]:
+        batches = partial(cut, count=_KEYS_PER_REQUEST)
+        return send_in_batches(
+            keys, self._read_batch, backend="event_store", batches=batches, pool=self.pool, deadline=deadline
+        )
+
+    def _read_batch(self, keys: Sequence[Key]) -> list[Item | Unavailable]:
+        """Read up to 100 items that exist; what does not fit the answer of 16 MB is for another request."""
+        request = {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}
+        answer = self.client.batch_get_item(RequestItems={self.table: request})
+        items = {(item["pk"]["S"], item["sk"]["S"]): item for item in answer["Responses"].get(self.table, [])}
+        missing = Unavailable("event_store", "left a duplicate unread", retryable=True)
+        return [items.get(key, missing) for key in keys]
+
+
+def _inserted(error: dict[str, str] | None) -> bool | Unavailable:
+    if error is None:
+        return True
+    code = error.get("Code", "")
+    if code in ("DuplicateItem", "ConditionalCheckFailed"):
+        return False
+    return Unavailable("event_store", f"answered {code}", retryable=is_retryable(code))

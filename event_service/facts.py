@@ -1,0 +1,112 @@
+"""Facts: the events by which the service tells what it changed."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid5
+
+from event_service.events import NAMESPACE, Event
+from event_service.instants import Instant
+from event_service.strict_json import compose_object, dumps, members_of, same_value
+
+# SNS: a message with its attributes has at most 256 KiB.
+# https://docs.aws.amazon.com/general/latest/gr/sns.html#limits_sns
+MAX_MESSAGE_BYTES: Final = 256 * 1024
+# SQS, where messages end up, carries only the characters of XML 1.0. In the body JSON escapes stand for the others.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+_UNPUBLISHABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change to a notification, as the outbox remembers it until its fact is stored and published.
+
+    `pk` and `sk` are those of the causing event; `change` is `created`, `updated` or `deleted`; `notification` is the
+    JSON object a fact has as `eventData`.
+    """
+
+    pk: str
+    sk: str
+    change: str
+    notification_id: str
+    user_id: str
+    user_email: str | None
+    notification: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The key of the causing event."""
+        return self.pk, self.sk
+
+
+def fact_of(change: Change) -> Event:
+    """Return the fact of a change: the same whenever it is asked for."""
+    event_type = f"notification:{change.change}"
+    occurred_at, _, event_id = change.sk.partition("#")
+    return Event(
+        id=str(uuid5(NAMESPACE, dumps([change.pk, change.sk, event_type]))),
+        occurred_at=Instant(occurred_at),
+        event_type=event_type,
+        item_type="notification",
+        item_id=change.notification_id,
+        user_id=change.user_id,
+        user_email=change.user_email,
+        causation_id=event_id,
+        data=change.notification,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A fact as it is published: body and String attributes; `size` is what SNS counts, in bytes of UTF-8."""
+
+    body: str
+    attributes: dict[str, str]
+    size: int
+
+
+def message_of(fact: Event) -> Message:
+    """Return a fact's message in the native format; one too large for SNS goes out without `notificationData`."""
+    message = _message(fact, fact.data)
+    return message if message.size <= MAX_MESSAGE_BYTES else _message(fact, truncated(fact.data))
+
+
+def may_be_truncated(fact: Event) -> bool:
+    """Tell, without making it, whether a fact's message may be too large to be published whole."""
+    characters = len(fact.data) + len(fact.user_email or "") + len(fact.causation_id or "")
+    return characters * 4 + 4096 > MAX_MESSAGE_BYTES  # at most 4 bytes each, and the ids and names
+
+
+def truncated(data: str) -> str:
+    """Return a fact's `eventData` as it is published where the whole is too large."""
+    members = {key: member.text for key, member in members_of(data).items()}
+    return compose_object(members | {"notificationData": "null", "truncated": "true"})
+
+
+def same_fact_data(stored: str, received: str) -> bool:
+    """Tell whether a fact's `eventData` that came back is the stored one, be it whole or truncated."""
+    return same_value(stored, received) or same_value(truncated(stored), received)
+
+
+def _message(fact: Event, data: str) -> Message:
+    body = compose_object(
+        {
+            "id": dumps(fact.id),
+            "eventType": dumps(fact.event_type),
+            "itemType": dumps(fact.item_type),
+            "itemId": dumps(fact.item_id),
+            "userId": dumps(fact.user_id),
+            "userEmail": dumps(fact.user_email),
+            "occurredAt": dumps(fact.occurred_at),
+            "causationId": dumps(fact.causation_id),
+            "eventData": data,
+        }
+    )
+    body = body.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+    attributes = {
+        "eventItemType": fact.item_type,
+        "eventType": fact.event_type,
+        "userId": _UNPUBLISHABLE.sub("\ufffd", fact.user_id),
+    }
+    size = len(body.encode()) + sum(len(f"{name}String{value}".encode()) for name, value in attributes.items())
+    return Message(body, attributes, size)

@@ -1,0 +1,172 @@
+"""The formats events come in, each read into the canonical event: legacy, native and CloudEvents."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+from uuid import uuid5
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from event_service.envelope import Envelope
+from event_service.errors import Rejected
+from event_service.events import KNOWN_TYPES, NAMESPACE, Effect, Event
+from event_service.instants import Instant, parse_instant, usable_instant
+from event_service.strict_json import Member, members_of
+
+_MAX_ID_BYTES: Final = 900  # with the instant before it, it has to fit a DynamoDB sort key of 1,024 bytes
+
+
+def _instant_text(text: str) -> str:
+    return parse_instant(text)
+
+
+def _short_enough(text: str) -> str:
+    if len(text.encode()) > _MAX_ID_BYTES:
+        raise ValueError(f"has more than {_MAX_ID_BYTES} bytes of UTF-8")
+    return text
+
+
+EventId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_short_enough)]
+_EVENT_ID: TypeAdapter[str] = TypeAdapter(EventId)
+EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]*:[a-z][a-z0-9._-]*$", max_length=64)]
+ItemType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]*$", max_length=64)]
+Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+InstantText = Annotated[str, AfterValidator(_instant_text)]
+
+
+class _Model(BaseModel):
+    # Defaults are not validated: an empty default marks an absent field, and an empty value is still refused.
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class PlainEvent(_Model):
+    """The legacy and the native format, with the message attributes merged in."""
+
+    userId: Identifier
+    userEmail: str | None = None
+    itemId: Identifier
+    eventData: dict[str, Any]
+    eventType: EventType
+    itemType: ItemType = ""
+    id: EventId = ""
+    occurredAt: InstantText = ""
+    causationId: str | None = None
+
+
+class CloudEventData(_Model):
+    """The `data` of a CloudEvent."""
+
+    userId: Identifier
+    userEmail: str | None = None
+    eventData: dict[str, Any]
+
+
+class CloudEvent(_Model):
+    """CloudEvents 1.0, structured JSON: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md."""
+
+    specversion: Literal["1.0"]
+    id: NonEmpty
+    source: NonEmpty
+    type: EventType
+    time: InstantText
+    subject: Identifier
+    data: CloudEventData
+    itemtype: ItemType = ""
+
+
+def read_event(envelope: Envelope) -> Event:
+    """Return the canonical event of an opened envelope.
+
+    Raises:
+        Rejected: a field is missing, empty or of the wrong type; the error names the first by its path.
+
+    """
+    try:
+        if "specversion" in envelope.members:
+            return _read_cloud_event(envelope)
+        return _read_plain_event(envelope)
+    except ValidationError as exc:
+        raise _rejection(exc) from exc
+
+
+def _read_plain_event(envelope: Envelope) -> Event:
+    attributes = {"eventType": "eventType", "eventItemType": "itemType"}
+    fields = {field: envelope.attributes[name] for name, field in attributes.items() if name in envelope.attributes}
+    fields |= {name: envelope.members[name].value for name in PlainEvent.model_fields if name in envelope.members}
+    plain = PlainEvent.model_validate(fields)
+    if plain.id and not plain.occurredAt:
+        raise Rejected(
+            "invalid_field",
+            "is missing: an event with an id of its own needs a time of its own",
+            "occurredAt",
+        )
+    return _canonical(
+        envelope,
+        id=plain.id or _envelope_id(envelope, plain.eventType),
+        occurred_at=Instant(plain.occurredAt),
+        event_type=plain.eventType,
+        item_type=plain.itemType,
+        item_id=plain.itemId,
+        user_id=plain.userId,
+        user_email=plain.userEmail,
+        causation_id=plain.causationId,
+        data=envelope.members["eventData"].text,
+    )
+
+
+def _read_cloud_event(envelope: Envelope) -> Event:
+    cloud = CloudEvent.model_validate({name: member.value for name, member in envelope.members.items()})
+    return _canonical(
+        envelope,
+        id=_EVENT_ID.validate_python(f"{cloud.source}/{cloud.id}"),
+        occurred_at=Instant(cloud.time),
+        event_type=cloud.type,
+        item_type=cloud.itemtype or envelope.attributes.get("eventItemType", ""),
+        item_id=cloud.subject,
+        user_id=cloud.data.userId,
+        user_email=cloud.data.userEmail,
+        causation_id=None,
+        data=members_of(envelope.members["data"].text)["eventData"].text,
+    )
+
+
+def _canonical(
+    envelope: Envelope, *, occurred_at: Instant, event_type: str, item_type: str, data: str, **fields: Any
+) -> Event:
+    """Settle what formats have in common: the item type, and the time of an event that brings none."""
+    prefix = event_type.partition(":")[0]
+    if item_type not in ("", prefix):
+        raise Rejected("invalid_field", "does not agree with the prefix of eventType", "itemType")
+    effect = KNOWN_TYPES.get(event_type)
+    data_members = members_of(data) if effect else None
+    return Event(
+        occurred_at=occurred_at or _occurred_at(effect, data_members or {}, envelope),
+        event_type=event_type,
+        item_type=prefix,
+        data=data,
+        data_members=data_members,
+        **fields,
+    )
+
+
+def _occurred_at(effect: Effect | None, data: Mapping[str, Member], envelope: Envelope) -> Instant:
+    """Return the producer's time if the data has it; a deletion's data is older than the deletion."""
+    updated_at = usable_instant(data["updatedAt"].value if "updatedAt" in data else None)
+    if updated_at is None:
+        return envelope.time()
+    return max(updated_at, envelope.time()) if effect == "delete" else updated_at
+
+
+def _envelope_id(envelope: Envelope, event_type: str) -> str:
+    if envelope.message_id is not None:
+        return _EVENT_ID.validate_python(envelope.message_id)
+    # Not the SQS message id: a redrive from the dead-letter queue gives the message a new one.
+    return str(uuid5(NAMESPACE, f"{event_type}\n{envelope.text}"))
+
+
+def _rejection(exc: ValidationError) -> Rejected:
+    """Name every field at fault, and never what stands in it."""
+    problems = exc.errors(include_url=False, include_context=False, include_input=False)
+    paths = [".".join(map(str, problem["loc"])) or "id" for problem in problems]
+    others = "".join(f"; {path}: {problem['msg']}" for path, problem in zip(paths[1:], problems[1:], strict=True))
+    return Rejected("invalid_field", problems[0]["msg"] + others, paths[0])

@@ -1,0 +1,46 @@
+"""What PostgreSQL's jsonb can hold of what JSON can say."""
+
+import re
+
+from event_service.errors import Rejected
+from event_service.strict_json import Number, leaves
+
+# What PostgreSQL's numeric, and so jsonb, holds: https://www.postgresql.org/docs/16/datatype-numeric.html
+_NUMERIC_DIGITS_BEFORE_POINT = 131_072
+_NUMERIC_DIGITS_AFTER_POINT = 16_383
+_NUMERIC_EXPONENT = 2**30 - 1
+# jsonb prints numbers without exponents: 1e131071 is 8 characters here and 131,072 in every query that reads it.
+_NUMERIC_DIGITS_IN_ALL = 1024 * 1024
+
+_SUSPECT_NUMBER = re.compile(r"[0-9.]{1000}|[eE][+-]?[0-9]{3}")
+
+
+def check_numbers(text: str, name: str) -> None:
+    """Check that PostgreSQL's jsonb can hold every number of a valid document.
+
+    Raises:
+        Rejected: it cannot, or the numbers written out without exponents are more than 1 MiB.
+
+    """
+    if _SUSPECT_NUMBER.search(text) is None:
+        return
+    digits_in_all = 0
+    for path, leaf in leaves(text, name):
+        if not isinstance(leaf, Number):
+            continue
+        before_point, after_point = _numeric_digits(leaf)
+        digits_in_all += max(before_point, 0) + max(after_point, 0)
+        if before_point > _NUMERIC_DIGITS_BEFORE_POINT or after_point > _NUMERIC_DIGITS_AFTER_POINT:
+            raise Rejected("number_out_of_range", "is a number that jsonb cannot hold", path)
+        if digits_in_all > _NUMERIC_DIGITS_IN_ALL:
+            raise Rejected("number_out_of_range", "holds numbers of too many digits for jsonb", name)
+
+
+def _numeric_digits(number: Number) -> tuple[int, int]:
+    """Return the digits numeric keeps before and after the point, zeros at the end of a fraction included."""
+    exponent = number.exponent()
+    mantissa = number.text.lower().partition("e")[0]
+    digits, before_point = number.point()
+    if not digits and exponent < _NUMERIC_EXPONENT:
+        before_point = 1
+    return before_point, len(mantissa.partition(".")[2]) - exponent

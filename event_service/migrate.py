@@ -1,0 +1,61 @@
+"""Brings the database's schema up to date: `python -m event_service.migrate`."""
+
+import os
+import sys
+from importlib import resources
+
+import psycopg
+
+from event_service.config import ConfigurationError, DatabaseSettings
+from event_service.database import connect
+
+_LOCK = 0x65767473  # any number that no other user of the database's advisory locks has
+
+
+def migrate(settings: DatabaseSettings) -> list[str]:
+    """Apply the migrations that are missing, all or none, and return their names.
+
+    Raises:
+        psycopg.Error: the database cannot be reached, or refuses one.
+
+    """
+    files = sorted(
+        (file for file in resources.files("event_service.migrations").iterdir() if file.name.endswith(".sql")),
+        key=lambda file: file.name,
+    )
+    with connect(settings, _secrets) as connection, connection.transaction():
+        # Whoever comes second waits here, and then finds nothing left to do.
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations"
+            " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        applied = {name for (name,) in connection.execute("SELECT name FROM schema_migrations")}
+        missing = [file for file in files if file.name not in applied]
+        for file in missing:
+            connection.execute(file.read_bytes())
+            connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", (file.name,))
+    return [file.name for file in missing]
+
+
+def _secrets() -> object:
+    import botocore.session  # noqa: PLC0415  # with DATABASE_URL nobody needs it
+
+    from event_service.aws import make_client  # noqa: PLC0415
+
+    return make_client(botocore.session.get_session(), "secretsmanager")
+
+
+def main() -> int:
+    """Migrate the database that the environment names; return the exit status."""
+    try:
+        names = migrate(DatabaseSettings.from_environment(os.environ))
+    except (ConfigurationError, psycopg.Error) as exc:
+        print(f"migrate: {exc}", file=sys.stderr)
+        return 1
+    print("\n".join(f"applied {name}" for name in names) or "the schema is up to date")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

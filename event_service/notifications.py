@@ -1,0 +1,123 @@
+"""The notifications table and the outbox of facts, in PostgreSQL: the work is done by functions of the migrations."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+
+from event_service.database import Database
+from event_service.deadline import Deadline
+from event_service.errors import Unavailable
+from event_service.events import Event
+from event_service.facts import Change
+from event_service.strict_json import compose_object, dumps
+
+Key = tuple[str, str]
+
+_APPLY: Final = "SELECT * FROM apply_events(%s::json)"
+_SETTLE: Final = "SELECT * FROM settle_outbox(%s::json, %s)"
+_FACTS_LEFT_BEHIND_AT_ONCE: Final = 100
+_SECONDS_TO_PUBLISH_THEM: Final = 2
+
+# Classes of SQLSTATE after which the same statement may succeed: lost connections, deadlocks, a lack of resources,
+# locks, operators at work. https://www.postgresql.org/docs/16/errcodes-appendix.html
+_TRANSIENT: Final = ("08", "25", "40", "53", "55", "57", "58")
+# And those that no row is to blame for: wrong credentials, database or privileges; functions that are not there.
+_MISCONFIGURED: Final = ("28", "3D", "42")
+
+
+@dataclass(frozen=True, slots=True)
+class Notifications:
+    """The two tables, reached by a connection."""
+
+    database: Database
+
+    def apply(
+        self, events: Sequence[tuple[Event, str]], deadline: Deadline
+    ) -> tuple[list[Change], dict[Key, Unavailable]]:
+        """Apply events of known types, each with the notification it makes (`projection.project`).
+
+        Events of one item are applied oldest first. All keys have to differ.
+
+        Returns:
+            The changes whose facts wait in the outbox, now or from an earlier try, and by event key the events that
+            could not be applied.
+
+        """
+        if not events:
+            return [], {}
+        try:
+            return self._query(
+                _APPLY, (_array(_request(event, notification) for event, notification in events),), deadline
+            ), {}
+        except psycopg.Error as exc:
+            failure = _failure(exc)
+            if len(events) == 1 or failure.retryable or _is_misconfiguration(exc) or not deadline.remaining():
+                return [], dict.fromkeys((event.key for event, _ in events), failure)
+        # PostgreSQL refused something in one of the rows: in halves, that row fails alone.
+        half = len(events) // 2
+        changes, failures = self.apply(events[:half], deadline)
+        more_changes, more_failures = self.apply(events[half:], deadline)
+        return changes + more_changes, failures | more_failures
+
+    def settle(self, done: Iterable[Key], deadline: Deadline) -> list[Change]:
+        """Take facts that are stored and published out of the outbox, and return some that were left behind.
+
+        `done` are the keys of the causing events. Left behind is what was committed over 15 minutes ago, oldest first;
+        the caller publishes what it gets, and nobody else gets it in the next 15 minutes. With little time left there
+        is nothing to get.
+
+        Raises:
+            Unavailable: PostgreSQL did not do its part.
+
+        """
+        keys = _array(dumps({"pk": pk, "sk": sk}) for pk, sk in done)
+        claims = _FACTS_LEFT_BEHIND_AT_ONCE if deadline.remaining() > _SECONDS_TO_PUBLISH_THEM else 0
+        try:
+            return self._query(_SETTLE, (keys, claims), deadline)
+        except psycopg.Error as exc:
+            raise _failure(exc) from exc
+
+    def _query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[Change]:
+        """Run a statement, again after a transient failure as long as there is time."""
+        attempts = deadline.attempts()
+        next(attempts, None)
+        while True:
+            try:
+                return [Change(*row) for row in self.database.query(statement, parameters, deadline)]
+            except psycopg.Error as exc:
+                if not _is_transient(exc) or next(attempts, None) is None:
+                    raise
+
+
+def _array(objects: Iterable[str]) -> str:
+    return "[" + ",".join(objects) + "]"
+
+
+def _request(event: Event, notification: str) -> str:
+    return compose_object(
+        {
+            "pk": dumps(event.pk),
+            "sk": dumps(event.sk),
+            "id": dumps(event.id),
+            "deletion": json.dumps(event.effect == "delete"),
+            "notification": notification,
+        }
+    )
+
+
+def _is_transient(exc: psycopg.Error) -> bool:
+    return exc.sqlstate is None or exc.sqlstate.startswith(_TRANSIENT)  # none: there was no answer
+
+
+def _is_misconfiguration(exc: psycopg.Error) -> bool:
+    return exc.sqlstate is not None and exc.sqlstate.startswith(_MISCONFIGURED)
+
+
+def _failure(exc: psycopg.Error) -> Unavailable:
+    """Name the error and never quote it: PostgreSQL's messages quote values."""
+    hint = ": run `python -m event_service.migrate`" if exc.sqlstate == "42883" else ""
+    text = f"{type(exc).__name__} ({exc.sqlstate or 'no answer'}){hint}"
+    return Unavailable("notifications", text, retryable=_is_transient(exc))

@@ -1,0 +1,158 @@
+"""The way of a batch: parse, append, apply, publish.
+
+Each stage does its work for the whole batch at once. A record that fails at a stage leaves the batch there, with its
+reason; the others go on.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+from event_service.deadline import Deadline
+from event_service.envelope import open_envelope
+from event_service.errors import RecordError, Unavailable
+from event_service.event_store import EventStore
+from event_service.events import Event
+from event_service.facts import Change, fact_of, may_be_truncated
+from event_service.formats import read_event
+from event_service.items import check_size
+from event_service.notifications import Notifications
+from event_service.projection import project
+from event_service.publisher import Publisher
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What does the work of the stages; `background` lets two of them go on side by side."""
+
+    event_store: EventStore
+    notifications: Notifications
+    publisher: Publisher
+    background: Executor
+
+
+@dataclass(slots=True)
+class Entry:
+    """A record on its way; `error` is why it left the way. `notification` is what the event makes of one."""
+
+    event: Event | None = None
+    notification: str | None = None
+    error: RecordError | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a batch: its entries in the order of the records, and what was done.
+
+    `left_behind` has the facts of earlier batches that this one took along, each with its error if it has one.
+    """
+
+    entries: list[Entry]
+    stored: int = 0
+    duplicates: int = 0
+    changes: list[Change] = field(default_factory=list)
+    published: int = 0
+    left_behind: dict[Key, RecordError | None] = field(default_factory=dict)
+
+
+def process(records: Sequence[Mapping[str, Any]], stages: Stages, deadline: Deadline) -> Report:
+    """Take the records of a batch as far as they go."""
+    report = Report([parse(record) for record in records])
+    _append(report, stages, deadline)
+    _apply(report, stages, deadline)
+    _publish(report, stages, deadline)
+    return report
+
+
+def parse(record: Mapping[str, Any]) -> Entry:
+    """Validate a record; nothing of a rejected one is stored or applied."""
+    entry = Entry()
+    try:
+        entry.event = read_event(open_envelope(record))
+        entry.notification = project(entry.event) if entry.event.effect else None
+        check_size(entry.event, entry.notification)
+    except RecordError as exc:
+        entry.error = exc
+    return entry
+
+
+def _append(report: Report, stages: Stages, deadline: Deadline) -> None:
+    entries = [entry for entry in report.entries if entry.error is None]
+    events = [entry.event for entry in entries if entry.event is not None]
+    for entry, outcome in zip(entries, stages.event_store.append(events, deadline), strict=True):
+        if isinstance(outcome, RecordError):
+            entry.error = outcome
+        elif outcome == "stored":
+            report.stored += 1
+        else:
+            # Not done: the earlier try may have died before it applied or published. The outbox knows.
+            report.duplicates += 1
+
+
+def _apply(report: Report, stages: Stages, deadline: Deadline) -> None:
+    """Apply each event once, however often it is in the batch."""
+    to_apply = {
+        entry.event.key: (entry.event, entry.notification)
+        for entry in report.entries
+        if entry.error is None and entry.event is not None and entry.notification is not None
+    }
+    report.changes, failures = stages.notifications.apply([*to_apply.values()], deadline)
+    _fail(report, failures)
+
+
+def _publish(report: Report, stages: Stages, deadline: Deadline) -> None:
+    """Publish the facts of the batch, then those that earlier batches left behind, as many as there is time for."""
+    failures = _deliver(report.changes, stages, deadline)
+    _fail(report, failures)
+    done = [change.key for change in report.changes if change.key not in failures]
+    report.published = len(done)
+    try:
+        left_behind = stages.notifications.settle(done, deadline)
+    except Unavailable as exc:
+        _fail(report, dict.fromkeys(done, exc))
+        return
+    while left_behind:
+        failures = _deliver(left_behind, stages, deadline)
+        report.left_behind |= {change.key: failures.get(change.key) for change in left_behind}
+        done = [change.key for change in left_behind if change.key not in failures]
+        try:
+            left_behind = stages.notifications.settle(done, deadline)
+        except Unavailable as exc:
+            report.left_behind |= dict.fromkeys(done, exc)
+            return
+
+
+def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> dict[Key, RecordError]:
+    """Store and publish the facts of changes, and return by the causing event's key the ones that failed."""
+    if not changes:
+        return {}
+    facts = [fact_of(change) for change in changes]
+    if any(may_be_truncated(fact) for fact in facts):
+        # Published without its data, a fact may come back through the queue: the whole has to be stored by then.
+        appended = stages.event_store.append(facts, deadline)
+        stored = [fact for fact, outcome in zip(facts, appended, strict=True) if not isinstance(outcome, RecordError)]
+        published = dict(zip((fact.key for fact in stored), stages.publisher.publish(stored, deadline), strict=True))
+    else:
+        publishing = stages.background.submit(stages.publisher.publish, facts, deadline)
+        appended = stages.event_store.append(facts, deadline)
+        published = dict(zip((fact.key for fact in facts), publishing.result(), strict=True))
+    failures: dict[Key, RecordError] = {}
+    for change, fact, outcome in zip(changes, facts, appended, strict=True):
+        error = outcome if isinstance(outcome, RecordError) else published[fact.key]
+        if error is not None:
+            failures[change.key] = error
+    return failures
+
+
+def _fail(report: Report, failures: Mapping[Key, RecordError]) -> None:
+    """Give every entry of a failed event its error: an event may be in a batch several times."""
+    for entry in _going_on(report.entries):
+        if entry.event is not None:
+            entry.error = failures.get(entry.event.key)
+
+
+def _going_on(entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.error is None]

@@ -1,0 +1,198 @@
+"""JSON as RFC 8259 has it and the backends can hold it, with nothing of a value lost.
+
+`json.loads` alone accepts `NaN`, lone surrogates and NUL characters, turns numbers into floats, fails with
+RecursionError on deep input and refuses integers of more than 4,300 digits.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from json.decoder import scanstring  # type: ignore[attr-defined]  # the stubs leave it out
+from typing import Any, NamedTuple, NoReturn
+
+from event_service.errors import Rejected
+
+MAX_DEPTH = 64
+
+_skip_space = re.compile(r"[ \t\n\r]*").match
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
+_SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+_UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+class Number:
+    """A JSON number, digit by digit as it was written; equal to every other way to write it."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Number) and (self.text == other.text or self._value() == other._value())
+
+    def __hash__(self) -> int:
+        return hash(self._value())
+
+    def __repr__(self) -> str:
+        return f"Number({self.text!r})"
+
+    def exponent(self) -> int:
+        """Return what stands behind the `e`; of one beyond 20 digits just that it is huge."""
+        text = self.text.lower().partition("e")[2]
+        value = int(text.lstrip("+-0")[:20] or "0")  # int() refuses more than 4,300 digits
+        return -value if text.startswith("-") else value
+
+    def point(self) -> tuple[str, int]:
+        """Return the significant digits (none for zero) and how many of them stand before the decimal point."""
+        mantissa = self.text.lower().lstrip("-").partition("e")[0]
+        whole, _, fraction = mantissa.partition(".")
+        digits = (whole + fraction).lstrip("0")
+        leading_zeros = len(whole) + len(fraction) - len(digits)
+        return digits, len(whole) - leading_zeros + self.exponent()
+
+    def _value(self) -> tuple[bool, str, int]:
+        digits, before_point = self.point()
+        digits = digits.rstrip("0")
+        return (self.text.startswith("-"), digits, before_point) if digits else (False, "", 0)
+
+
+class Member(NamedTuple):
+    """A member of an object: its value (numbers as `Number`) and the exact text it stands in the document with."""
+
+    value: Any
+    text: str
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise Rejected("not_finite", f"holds {name}, which is no JSON number")
+
+
+_scan_value = json.JSONDecoder(  # type: ignore[attr-defined]  # the stubs leave it out
+    parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
+).scan_once
+
+
+def parse_object(text: str, name: str) -> dict[str, Member]:
+    """Parse a document that must be an object; a key that occurs twice has its last value.
+
+    `name` is what errors call the document.
+
+    Raises:
+        Rejected: it is not JSON, no object, deeper than 64 levels, or holds `NaN`, `Infinity`, a NUL character or a
+            lone surrogate.
+
+    """
+    _check_depth(text, name)
+    try:
+        members = members_of(text)
+    except json.JSONDecodeError as exc:
+        raise Rejected("not_json", f"is no JSON object: {exc.msg} at character {exc.pos}", name) from exc
+    except Rejected as exc:
+        raise Rejected("not_finite", str(exc), name) from exc
+    _check_text(text, name)
+    return members
+
+
+def members_of(text: str) -> dict[str, Member]:
+    """Return the members of an object without the checks: for what was already parsed as part of a document.
+
+    Raises:
+        json.JSONDecodeError: it is no JSON object.
+
+    """
+    at = _skip(text, 0)
+    if not text.startswith("{", at):
+        raise json.JSONDecodeError("Expecting an object", text, at)
+    members: dict[str, Member] = {}
+    at = _skip(text, at + 1)
+    while members or not text.startswith("}", at):  # after a comma, a brace is no end
+        if not text.startswith('"', at):
+            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
+        key, at = scanstring(text, at + 1, True)  # noqa: FBT003
+        at = _skip(text, at)
+        if not text.startswith(":", at):
+            raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+        start = _skip(text, at + 1)
+        try:
+            value, end = _scan_value(text, start)
+        except StopIteration as exc:
+            raise json.JSONDecodeError("Expecting value", text, exc.value) from None
+        members[key] = Member(value, text[start:end])
+        at = _skip(text, end)
+        if text.startswith("}", at):
+            break
+        if not text.startswith(",", at):
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        at = _skip(text, at + 1)
+    if (end := _skip(text, at + 1)) != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return members
+
+
+def _skip(text: str, at: int) -> int:
+    return _skip_space(text, at).end()  # type: ignore[union-attr]  # it always matches
+
+
+def _check_depth(text: str, name: str) -> None:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        if text[token.start()] in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise Rejected("too_deep", f"is nested deeper than {MAX_DEPTH} levels", name)
+        elif text[token.start()] in "]}":
+            depth -= 1
+
+
+def _check_text(text: str, name: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            raise Rejected("invalid_text", f"holds a lone surrogate at character {exc.start}", name) from None
+    if _SUSPECT_ESCAPE.search(text) is None:
+        return
+    for path, leaf in leaves(text, name):
+        if isinstance(leaf, str) and (match := _UNSTORABLE_CHARACTER.search(leaf)):
+            what = "a NUL character" if match[0] == "\x00" else "a lone surrogate"
+            raise Rejected("invalid_text", f"holds {what}", path)
+
+
+def leaves(text: str, name: str) -> Iterator[tuple[str, str | Number]]:
+    """Yield every key, string and number of a valid document with its path, also those under repeated keys."""
+
+    def walk(value: Any, path: str) -> Iterator[tuple[str, str | Number]]:
+        if isinstance(value, (str, Number)):
+            yield path, value
+        elif isinstance(value, tuple):
+            for key, member in value:
+                yield path, key
+                yield from walk(member, f"{path}.{key if _PLAIN_KEY.fullmatch(key) else '*'}")
+        elif isinstance(value, list):
+            for index, member in enumerate(value):
+                yield from walk(member, f"{path}[{index}]")
+
+    yield from walk(json.loads(text, parse_int=Number, parse_float=Number, object_pairs_hook=tuple), name)
+
+
+def compose_object(members: Mapping[str, str]) -> str:
+    """Return the object of these members, whose values are JSON texts."""
+    return "{" + ",".join(f"{dumps(key)}:{text}" for key, text in members.items()) + "}"
+
+
+def dumps(value: Any) -> str:
+    """Return compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def same_value(one: str, other: str) -> bool:
+    """Tell whether two valid objects are equal as JSON values."""
+    return one == other or _values(one) == _values(other)
+
+
+def _values(text: str) -> dict[str, Any]:
+    return {key: member.value for key, member in members_of(text).items()}
