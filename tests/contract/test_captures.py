@@ -1,0 +1,96 @@
+"""Every captured message of the neighbours, wrapped and raw."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from .oracle import Event, Model
+from .records import CAPTURES, Record, again, captured
+from .world import World
+
+DELIVERIES = ("wrapped", "raw")
+KINDS = (
+    "reminder-created",
+    "reminder-updated",
+    "reminder-deleted",
+    "notification-create",
+    "notification-update",
+    "notification-delete",
+)
+# "2026-11-23T06:54:15.042Z" in milliseconds: captures' SentTimestamps are read with it.
+REJECTED = "create-year-60000"
+
+
+def canonical(record: Record) -> Event:
+    """The event of a captured record; `id` is "" where the service has to compute it."""
+    body = json.loads(record["body"])
+    envelope = body if "Message" in body else None
+    text = envelope["Message"] if envelope else record["body"]
+    event = json.loads(text)
+    attributes = {name: value["stringValue"] for name, value in record["messageAttributes"].items()}
+    if envelope:
+        attributes = {name: value["Value"] for name, value in envelope["MessageAttributes"].items()}
+    occurred_at = event["eventData"]["updatedAt"]
+    if attributes["eventType"].endswith((":deleted", ":delete")):
+        # Deleted later than it was last updated: the envelope says when.
+        occurred_at = envelope["Timestamp"] if envelope else sent_at(record)
+    return Event(
+        id=envelope["MessageId"] if envelope else "",
+        occurred_at=occurred_at.replace("Z", "000Z"),
+        event_type=attributes["eventType"],
+        item_id=event["itemId"],
+        user_id=event["userId"],
+        user_email=event.get("userEmail"),
+        data_text=text[text.index('"eventData":') + len('"eventData":') : -1],
+    )
+
+
+def sent_at(record: Record) -> str:
+    """SQS's SentTimestamp as text."""
+    seconds, milliseconds = divmod(int(record["attributes"]["SentTimestamp"]), 1000)
+    minutes, second = divmod(seconds - 1795392000, 60)
+    return f"2026-11-23T{minutes // 60:02}:{minutes % 60:02}:{second:02}.{milliseconds:03}Z"
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_every_captured_message_does_what_the_contract_says(world: World, delivery: str) -> None:
+    """Each capture is stored, applied and published as modelled; the date in year 60000 alone is rejected."""
+    batches = [captured(f"{kind}.{delivery}.json") for kind in KINDS]
+    model = Model()
+    for batch in batches:
+        answer = world.invoke(list(batch.values()))
+        bad = batch.pop(REJECTED, None)
+        assert answer.failed == ({bad["messageId"]} if bad else set())
+        events = [canonical(record) for record in batch.values()]
+        model.deliver([event if event.id else world.learn(event) for event in events])
+    world.check(model)
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_captures_redelivered_backwards_change_nothing(world: World, delivery: str) -> None:
+    """All captures again, in the opposite order and as other SQS messages, leave everything as it was."""
+    records = [r for kind in KINDS for r in captured(f"{kind}.{delivery}.json").values()]
+    world.invoke(records)
+    before = (world.items(), world.rows(), world.published())
+    answer = world.invoke([again(record) for record in reversed(records)])
+    assert len(answer.failed) == 1
+    assert (world.items(), world.rows()) == before[:2]
+    assert world.published() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_captured_event_costs_one_write_unit(world: World, kind: str) -> None:
+    """An event of ordinary size and its fact take at most 1 KiB each in the store (§3)."""
+    world.invoke(list(captured(f"{kind}.wrapped.json").values()))
+    scan: dict[str, Any] = world.aws.dynamodb.scan(TableName=world.aws.table)
+    sizes = [item_size(item) for item in scan["Items"]]
+    assert sizes
+    assert max(sizes) <= 1024  # noqa: PLR2004
+
+
+def item_size(item: dict[str, dict[str, Any]]) -> int:
+    """What DynamoDB counts: the bytes of all names and values, numbers aside."""
+    values = [value.get("B") or str(value.get("S", "")).encode() for value in item.values()]
+    return sum(len(name) for name in item) + sum(len(value) for value in values)

@@ -1,0 +1,249 @@
+import itertools
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from event_service.config import DatabaseSettings
+from event_service.database import Database
+from event_service.deadline import Deadline
+from event_service.errors import Unavailable
+from event_service.events import Event
+from event_service.facts import Change
+from event_service.instants import Instant
+from event_service.notifications import Notifications
+from event_service.projection import project
+from event_service.strict_json import members_of
+
+DATE = "2027-01-01T08:00:00Z"
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def no_secrets() -> Any:
+    raise AssertionError("with a URL there is no secret to read")
+
+
+@pytest.fixture
+def notifications(database_url: str) -> Notifications:
+    return Notifications(Database(DatabaseSettings(url=database_url), no_secrets))
+
+
+@pytest.fixture
+def connection(database_url: str) -> Any:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def event(second: int, event_type: str = "reminder:updated", **fields: Any) -> Event:
+    """Return an event of one reminder, so many seconds after noon."""
+    data = fields.pop("data", json.dumps({"date": DATE, "message": f"second {second}"}))
+    values = {
+        "id": f"event-{second}",
+        "occurred_at": Instant(f"2026-11-23T12:00:{second:02}.000000Z"),
+        "event_type": event_type,
+        "item_type": event_type.partition(":")[0],
+        "item_id": "item-1",
+        "user_id": "user-a",
+        "user_email": "alice@example.com",
+        "causation_id": None,
+    }
+    return Event(**{**values, **fields}, data=data, data_members=members_of(data))
+
+
+def apply(
+    notifications: Notifications, *events: Event, seconds: float = 20
+) -> tuple[list[Change], dict[Any, Unavailable]]:
+    return notifications.apply([(event, project(event)) for event in events], Deadline.after(seconds))
+
+
+def kinds(notifications: Notifications, *events: Event) -> list[str]:
+    """Apply events and return what changed, by the second of the causing event; nothing is settled."""
+    changes, failures = apply(notifications, *events)
+    assert not failures
+    return [f"{change.sk[17:19]} {change.change}" for change in sorted(changes, key=lambda change: change.sk)]
+
+
+def settle(notifications: Notifications, *changes: Change) -> list[Change]:
+    return notifications.settle([change.key for change in changes], Deadline.after(20))
+
+
+def rows(connection: Connection) -> list[Any]:
+    return connection.execute("SELECT * FROM notifications ORDER BY user_id, item_id").fetchall()
+
+
+def in_outbox(connection: Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM outbox").fetchone() or (None,)
+    return int(str(count))
+
+
+def test_a_life_of_a_reminder_has_a_fact_for_each_change(notifications: Notifications, connection: Connection) -> None:
+    """Created, updated, deleted; the row stays as a tombstone that the view does not show."""
+    assert kinds(notifications, event(1, "reminder:created")) == ["01 created"]
+    assert kinds(notifications, event(2)) == ["02 updated"]
+    assert connection.execute('SELECT count(*) FROM "notification"').fetchone() == (1,)
+    assert kinds(notifications, event(3, "reminder:deleted", data="{}")) == ["03 deleted"]
+    assert connection.execute('SELECT count(*) FROM "notification"').fetchone() == (0,)
+    assert len(rows(connection)) == 1
+    assert kinds(notifications, event(4)) == ["04 created"]
+
+
+def test_events_of_one_item_in_one_batch_are_applied_oldest_first(notifications: Notifications) -> None:
+    """Each has its fact."""
+    batch = [event(3, "reminder:deleted"), event(1, "reminder:created"), event(2)]
+    assert kinds(notifications, *batch) == ["01 created", "02 updated", "03 deleted"]
+
+
+def test_a_late_event_changes_nothing_but_when_it_all_began(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """It has no fact."""
+    kinds(notifications, event(5))
+    before = rows(connection)
+    assert kinds(notifications, event(2)) == []
+    connection.execute("UPDATE notifications SET created_at = updated_at")
+    assert rows(connection) == before
+
+
+def test_a_deletion_before_its_creation_keeps_the_item_deleted(notifications: Notifications) -> None:
+    """The tombstone alone has no fact."""
+    assert kinds(notifications, event(5, "reminder:deleted")) == []
+    assert kinds(notifications, event(1, "reminder:created")) == []
+
+
+TIES: list[Callable[[], Event]] = [
+    lambda: event(1, id="a"),
+    lambda: event(1, id="b"),
+    lambda: event(1, id="B"),
+    lambda: event(1, id="\U0001f600"),
+    lambda: event(1, id="\uffee"),
+    lambda: event(1, "notification:update", id="\U0001f600"),
+    lambda: event(1, "reminder:deleted", id="A"),
+    lambda: event(0, "reminder:deleted", id="z"),
+]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_row_does_not_depend_on_the_order_of_arrival(
+    notifications: Notifications, connection: Connection, size: int
+) -> None:
+    """At the same instant a deletion wins, then the greatest id, then the greatest stream, by code point."""
+    for chosen in itertools.combinations(TIES, size):
+        expected = max((make() for make in chosen), key=lambda e: (e.occurred_at, e.effect == "delete", e.id, e.pk))
+        for order in itertools.permutations(chosen):
+            connection.execute("DELETE FROM notifications")
+            connection.execute("DELETE FROM outbox")
+            for make in order:
+                kinds(notifications, make())
+            assert connection.execute("SELECT event_pk, event_id FROM notifications").fetchall() == [
+                (expected.pk, expected.id)
+            ]
+
+
+def test_a_fact_waits_until_it_is_settled(notifications: Notifications, connection: Connection) -> None:
+    """Also after a newer event has moved the row on; once settled, the event yields nothing."""
+    first, _ = apply(notifications, event(1, "reminder:created"))
+    second, _ = apply(notifications, event(2))
+    again, _ = apply(notifications, event(1, "reminder:created"))
+    assert again == first
+    assert settle(notifications, *first, *second) == []
+    assert apply(notifications, event(1, "reminder:created"), event(2)) == ([], {})
+    assert in_outbox(connection) == 0
+
+
+def test_a_fact_tells_the_row_as_it_became(notifications: Notifications) -> None:
+    """To the last digit, with the creation of the earliest event seen."""
+    data = '{"date":"2027-01-01T08:00:00Z","n":1.10,"e":1e30}'
+    apply(notifications, event(1, "reminder:created"))
+    ((change,), _) = apply(notifications, event(3, data=data))
+    fact = json.loads(change.notification)
+    assert '"n":1.10,"e":1e30' in change.notification
+    assert fact["createdAt"] == "2026-11-23T12:00:01.000000Z"
+    assert fact["updatedAt"] == "2026-11-23T12:00:03.000000Z"
+    assert (change.user_id, change.user_email, change.notification_id) == ("user-a", "alice@example.com", fact["id"])
+
+
+def test_years_before_1000_keep_their_width(notifications: Notifications) -> None:
+    """As text, instants are compared by their characters."""
+    ((change,), _) = apply(notifications, event(1, occurred_at=Instant("0001-02-03T04:05:06.000007Z")))
+    assert json.loads(change.notification)["createdAt"] == "0001-02-03T04:05:06.000007Z"
+
+
+def test_a_row_that_postgresql_refuses_fails_alone(notifications: Notifications, connection: Connection) -> None:
+    """Whatever the cause, its neighbours are applied."""
+    connection.execute("ALTER TABLE notifications ADD CHECK (item_id <> 'item-7')")
+    batch = [event(number, item_id=f"item-{number}") for number in range(20)]
+    changes, failures = apply(notifications, *batch)
+    assert len(changes) == 19  # noqa: PLR2004
+    assert [key for key in failures] == [batch[7].key]
+    assert str(failures[batch[7].key]) == "CheckViolation (23514)"
+
+
+def test_a_missing_migration_says_what_to_do(database_url: str, connection: Connection) -> None:
+    """It is told once and not searched for in every half of the batch."""
+    connection.execute("DROP FUNCTION apply_events")
+    notifications = Notifications(Database(DatabaseSettings(url=database_url), no_secrets))
+    _, failures = apply(notifications, event(1), event(2))
+    assert len(failures) == 2  # noqa: PLR2004
+    assert all("python -m event_service.migrate" in str(failure) for failure in failures.values())
+
+
+def test_facts_left_behind_are_claimed_once_and_oldest_first(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """15 minutes after they were committed, and again 15 minutes after whoever took them failed."""
+    changes = [apply(notifications, event(second))[0][0] for second in (1, 2, 3)]
+    assert settle(notifications) == []
+    for minutes, change in ((16, changes[2]), (17, changes[0]), (14, changes[1])):
+        connection.execute(
+            "UPDATE outbox SET pending_since = now() - %s * interval '1 minute' WHERE event_sk = %s",
+            (minutes, change.sk),
+        )
+    assert settle(notifications) == [changes[0], changes[2]]
+    assert settle(notifications) == []
+    connection.execute("UPDATE outbox SET pending_since = pending_since - interval '16 minutes'")
+    assert len(settle(notifications, changes[1])) == 2  # noqa: PLR2004
+    assert in_outbox(connection) == 2  # noqa: PLR2004
+
+
+def test_with_little_time_nothing_is_claimed(notifications: Notifications, connection: Connection) -> None:
+    """What cannot be published any more stays for the next invocation."""
+    apply(notifications, event(1))
+    connection.execute("UPDATE outbox SET pending_since = now() - interval '1 hour'")
+    settle(notifications)
+    connection.execute("UPDATE outbox SET pending_since = now() - interval '1 hour'")
+    assert notifications.settle([], Deadline.after(1)) == []
+    assert len(notifications.settle([], Deadline.after(20))) == 1
+
+
+def test_concurrent_deliveries_make_one_change_each(database_url: str, connection: Connection) -> None:
+    """However they meet, every event has at most one fact and the last one decides."""
+    batch = [event(second, item_id=f"item-{second % 3}") for second in range(30)]
+    barrier = threading.Barrier(4)
+
+    def deliver(offset: int) -> int:
+        database = Database(DatabaseSettings(url=database_url), no_secrets)
+        own = batch[offset:] + batch[:offset]
+        barrier.wait()
+        changes = [
+            change for start in range(0, 30, 5) for change in apply(Notifications(database), *own[start : start + 5])[0]
+        ]
+        return len(changes)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(deliver, (0, 7, 13, 22)))
+    decided = connection.execute("SELECT event_id FROM notifications ORDER BY item_id").fetchall()
+    assert decided == [("event-27",), ("event-28",), ("event-29",)]
+
+
+def test_a_locked_row_fails_its_batch_in_bounded_time(notifications: Notifications, database_url: str) -> None:
+    """It goes back to the queue, with the lock as the reason."""
+    apply(notifications, event(1))
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT * FROM notifications FOR UPDATE")
+        _, failures = apply(notifications, event(2), seconds=4)
+    assert "LockNotAvailable" in str(failures[event(2).key]) or "no answer" in str(failures[event(2).key])
+    assert kinds(notifications, event(2)) == ["01 updated", "02 updated"][1:]

@@ -1,0 +1,70 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "event_service"
+
+# Who may import whom. Imports run downwards only, and adapters know nothing of one another.
+PURE = {
+    "errors": set(),
+    "instants": set(),
+    "deadline": set(),
+    "config": set(),
+    "strict_json": {"errors"},
+    "jsonb": {"errors", "strict_json"},
+    "envelope": {"errors", "instants", "strict_json"},
+    "events": {"instants", "strict_json"},
+    "formats": {"envelope", "errors", "events", "instants", "strict_json"},
+    "projection": {"errors", "events", "instants", "jsonb", "strict_json"},
+    "facts": {"events", "instants", "strict_json"},
+    "items": {"errors", "events", "facts", "instants", "strict_json"},
+}
+ADAPTERS = {
+    "aws": {"deadline", "errors"},
+    "database": {"config", "deadline"},
+    "event_store": {"aws", "deadline", "errors", "events", "instants", "items"},
+    "notifications": {"database", "deadline", "errors", "events", "facts", "strict_json"},
+    "publisher": {"aws", "deadline", "errors", "events", "facts"},
+}
+COMPOSITION = {
+    "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
+    "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
+    "migrate": {"aws", "config", "database"},
+}
+ALLOWED: dict[str, set[str]] = {**PURE, **ADAPTERS, **COMPOSITION}
+SDKS = {"boto3", "botocore", "psycopg", "aws_lambda_powertools", "os", "socket"}
+
+
+def imports_of(module: str) -> tuple[set[str], set[str]]:
+    """Return the modules of the package and the other packages that a module imports."""
+    own, others = set(), set()
+    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "event_service":
+            own |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("event_service."):
+            own.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            others.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            others |= {alias.name.split(".")[0] for alias in node.names}
+    return own, others
+
+
+def test_every_module_has_its_place() -> None:
+    """A new module is entered here before it imports anything."""
+    assert {path.stem for path in PACKAGE.glob("*.py")} == {*ALLOWED, "__init__"}
+
+
+@pytest.mark.parametrize("module", ALLOWED)
+def test_a_module_imports_only_what_is_below_it(module: str) -> None:
+    """The table above is the architecture."""
+    own, _ = imports_of(module)
+    assert own <= ALLOWED[module]
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_pure_module_does_no_io(module: str) -> None:
+    """It imports no SDK, no driver and nothing that reads the environment."""
+    _, others = imports_of(module)
+    assert not others & SDKS

@@ -1,0 +1,26 @@
+import time
+
+from event_service.deadline import Deadline
+
+
+def test_what_remains_shrinks_to_zero() -> None:
+    """It is never negative."""
+    assert 9 < Deadline.after(10).remaining() <= 10  # noqa: PLR2004
+    assert Deadline.after(-1).remaining() == 0
+
+
+def test_there_are_three_attempts_with_pauses_between() -> None:
+    """The first does not wait."""
+    started = time.monotonic()
+    attempts = Deadline.after(60).attempts()
+    assert next(attempts) == 0
+    assert time.monotonic() - started < 0.05  # noqa: PLR2004
+    assert list(attempts) == [1, 2]
+
+
+def test_there_is_no_attempt_without_time() -> None:
+    """Neither a first one after the deadline nor a further one whose pause would pass it."""
+    assert list(Deadline.after(0).attempts()) == []
+    attempts = Deadline.after(60).attempts()
+    next(attempts)
+    assert list(Deadline.after(-5).attempts()) == []

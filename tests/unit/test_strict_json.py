@@ -1,0 +1,141 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from event_service.errors import Rejected
+from event_service.strict_json import MAX_DEPTH, Number, compose_object, members_of, parse_object, same_value
+
+TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+    max_leaves=20,
+)
+
+
+def nested(levels: int) -> str:
+    return '{"a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+
+
+@given(st.dictionaries(TEXT, JSON), st.sampled_from([None, 1]), st.booleans())
+def test_an_object_is_read_like_json_loads_does(value: dict[str, Any], indent: int | None, ascii_only: bool) -> None:
+    """Each member's text is what stands in the document, whatever its layout."""
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    members = parse_object(text, "body")
+    assert {key: json.loads(member.text) for key, member in members.items()} == value
+    assert all(member.text in text for member in members.values())
+    assert json.loads(compose_object({key: member.text for key, member in members.items()})) == value
+
+
+@given(st.text('{}[]":,\\u0 \n1eE+-.atrue', max_size=30))
+def test_what_is_accepted_is_what_json_loads_accepts(text: str) -> None:
+    """The reader of top-level members is no more lenient and no stricter."""
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        expected = None
+    try:
+        parse_object(text, "body")
+        accepted = True
+    except Rejected as exc:
+        accepted = exc.reason in ("invalid_text", "not_finite")
+    assert accepted == isinstance(expected, dict)
+
+
+def test_every_digit_of_a_number_is_kept() -> None:
+    """Neither precision, nor trailing zeros, nor more digits than int() takes are lost."""
+    number = "1" * 5000 + ".10"
+    assert parse_object(f'{{"a": {number}}}', "body")["a"].text == number
+
+
+def test_a_member_keeps_its_text_exactly() -> None:
+    """White space, order and repeated keys inside a member stay; of repeated keys at the top the last counts."""
+    members = parse_object('{"a":1, "b" : { "y":1.0 , "x":2,"y":3 } ,"a":2}', "body")
+    assert members["b"].text == '{ "y":1.0 , "x":2,"y":3 }'
+    assert members["a"].value == Number("2")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "field"),
+    [
+        ("", "not_json", "body"),
+        ("{", "not_json", "body"),
+        ("[]", "not_json", "body"),
+        ('{"a":1,}', "not_json", "body"),
+        ('{"a":1} x', "not_json", "body"),
+        ('{"a":01}', "not_json", "body"),
+        ('{"a":"\x00"}', "not_json", "body"),
+        ('\ufeff{"a":1}', "not_json", "body"),
+        ('{"a":NaN}', "not_finite", "body"),
+        ('{"a":[-Infinity]}', "not_finite", "body"),
+        (nested(MAX_DEPTH + 1), "too_deep", "body"),
+        ("[" * 100_000, "too_deep", "body"),
+        ('{"a":{"b":["x","\\u0000"]}}', "invalid_text", "body.a.b[1]"),
+        ('{"a":{"b\\u0000":1}}', "invalid_text", "body.a"),
+        ('{"a":"\\ud800"}', "invalid_text", "body.a"),
+        ('{"a":"\\udc00\\ud800"}', "invalid_text", "body.a"),
+        ('{"a":"\ud800"}', "invalid_text", "body"),
+        ('{"a":"\\u0000","a":1}', "invalid_text", "body.a"),
+        ('{"me@example.com":"\\u0000"}', "invalid_text", "body.*"),
+    ],
+)
+def test_what_cannot_be_stored_is_rejected_with_its_place(text: str, reason: str, field: str) -> None:
+    """The path never shows a key that may be data itself."""
+    with pytest.raises(Rejected) as caught:
+        parse_object(text, "body")
+    assert (caught.value.reason, caught.value.field) == (reason, field)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        nested(MAX_DEPTH),
+        '{"a":"' + "[" * 1000 + '"}',
+        '{"a":"\\\\u0000 \\\\ud800"}',
+        '{"a":"\\ud83d\\ude00"}',
+        json.dumps({"a": [[]] * 1000}),
+    ],
+)
+def test_what_only_looks_unstorable_is_accepted(text: str) -> None:
+    """Brackets in strings, escaped backslashes, surrogate pairs and width are no fault."""
+    assert "a" in parse_object(text, "body")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "1.0"), ("100", "1e2"), ("0.1", "1E-1"), ("0", "-0.0"), ("1" * 5000, "1" * 5000 + ".0")],
+)
+def test_numbers_are_equal_by_value(one: str, other: str) -> None:
+    """However a number is written, it is the same number."""
+    assert Number(one) == Number(other)
+    assert hash(Number(one)) == hash(Number(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("1", "-1"), ("1", "10"), ("1e400", "1e401"), ("9007199254740993", "9007199254740992")]
+)
+def test_different_numbers_are_different(one: str, other: str) -> None:
+    """Also where floats could not tell them apart."""
+    assert Number(one) != Number(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('{"a":1,"b":"x"}', '{ "b":"\\u0078", "a":1.0 }', True),
+        ('{"a":1}', '{"a":true}', False),
+        ('{"a":[1,2]}', '{"a":[2,1]}', False),
+        ('{"a":null}', "{}", False),
+    ],
+)
+def test_objects_are_compared_as_json_values(one: str, other: str, *, same: bool) -> None:
+    """Layout, order and escapes do not matter; types do."""
+    assert same_value(one, other) is same
+
+
+def test_members_of_part_of_a_document_need_no_checks_again() -> None:
+    """It is the same reading."""
+    assert members_of(' { "a" : [1] } ')["a"].text == "[1]"
