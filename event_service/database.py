@@ -36,7 +36,7 @@ class TimeLimitedConnection(psycopg.Connection[tuple[Any, ...]]):
         """Wait as psycopg does, but never longer than the limit."""
         return super().wait(gen, interval, self.statement_seconds if timeout is None else timeout)
 
-    def __del__(self) -> None:
+    def __del__(self, *_: object) -> None:
         """Close it: it is kept as long as the execution environment lives, and then nobody is left to do so."""
         self.close()
 

@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"
 _SETTLE: Final = "SELECT * FROM settle_outbox(%s::json, %s)"
-_FACTS_LEFT_BEHIND_AT_ONCE: Final = 100
+_FACTS_LEFT_BEHIND_AT_ONCE: Final = 10  # one request to SNS: the next are claimed when these are out
 _SECONDS_TO_PUBLISH_THEM: Final = 2
 
 # Classes of SQLSTATE after which the same statement may succeed: lost connections, deadlocks, a lack of resources,

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import boto3
 import psycopg
 from psycopg import sql
 
@@ -34,6 +37,16 @@ class Stack:
 
     database_url: str
     endpoint_url: str
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the emulator."""
+        return boto3.client(  # type: ignore[call-overload]  # it is typed for names known beforehand
+            service,
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
 
     def environment(self) -> dict[str, str]:
         """Return the variables that point AWS clients and the service at the stack."""
@@ -57,6 +70,11 @@ def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: N
         progress("starting the AWS emulator")
         endpoint_url = stop.enter_context(_emulator(directory))
         yield Stack(database_url, endpoint_url)
+
+
+def stop_when_terminated() -> None:
+    """Let the signal by which others end a process do what Ctrl-C does: leave, and stop what was started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def free_port() -> int:

@@ -92,7 +92,7 @@ def test_events_that_occur_twice_in_a_batch_are_folded(store: EventStore, aws: A
     assert outcomes[:2] == ["stored", "duplicate"]
     assert isinstance(outcomes[2], Rejected)
     assert outcomes[3] == "stored"
-    assert len(items(aws)) == 2  # noqa: PLR2004
+    assert len(items(aws)) == 2
 
 
 def test_of_two_payloads_in_a_batch_the_stored_one_is_the_duplicate(store: EventStore) -> None:
@@ -181,4 +181,4 @@ def test_without_time_nothing_is_sent(aws: Aws, pool: ThreadPoolExecutor) -> Non
 def test_retention_is_an_attribute_of_the_item(store: EventStore, aws: Aws) -> None:
     """The table's TTL acts on it."""
     append(replace(store, retention_days=1), EVENT)
-    assert int(items(aws)[0]["expiresAt"]["N"]) > 1795400000  # noqa: PLR2004
+    assert int(items(aws)[0]["expiresAt"]["N"]) > 1795400000

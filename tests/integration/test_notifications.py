@@ -177,8 +177,8 @@ def test_a_row_that_postgresql_refuses_fails_alone(notifications: Notifications,
     connection.execute("ALTER TABLE notifications ADD CHECK (item_id <> 'item-7')")
     batch = [event(number, item_id=f"item-{number}") for number in range(20)]
     changes, failures = apply(notifications, *batch)
-    assert len(changes) == 19  # noqa: PLR2004
-    assert [key for key in failures] == [batch[7].key]
+    assert len(changes) == 19
+    assert [*failures] == [batch[7].key]
     assert str(failures[batch[7].key]) == "CheckViolation (23514)"
 
 
@@ -187,7 +187,7 @@ def test_a_missing_migration_says_what_to_do(database_url: str, connection: Conn
     connection.execute("DROP FUNCTION apply_events")
     notifications = Notifications(Database(DatabaseSettings(url=database_url), no_secrets))
     _, failures = apply(notifications, event(1), event(2))
-    assert len(failures) == 2  # noqa: PLR2004
+    assert len(failures) == 2
     assert all("python -m event_service.migrate" in str(failure) for failure in failures.values())
 
 
@@ -205,8 +205,8 @@ def test_facts_left_behind_are_claimed_once_and_oldest_first(
     assert settle(notifications) == [changes[0], changes[2]]
     assert settle(notifications) == []
     connection.execute("UPDATE outbox SET pending_since = pending_since - interval '16 minutes'")
-    assert len(settle(notifications, changes[1])) == 2  # noqa: PLR2004
-    assert in_outbox(connection) == 2  # noqa: PLR2004
+    assert len(settle(notifications, changes[1])) == 2
+    assert in_outbox(connection) == 2
 
 
 def test_with_little_time_nothing_is_claimed(notifications: Notifications, connection: Connection) -> None:

@@ -109,7 +109,7 @@ def test_an_entry_that_failed_for_a_moment_is_sent_again(pool: ThreadPoolExecuto
     topic.failed = {"1": {"Code": "InternalError", "SenderFault": False}}
     assert publish(topic, pool, fact(0), fact(1)) == [None, None]
     assert topic.requests == [2, 1]
-    assert len(topic.received()) == 2  # noqa: PLR2004
+    assert len(topic.received()) == 2
 
 
 def test_a_topic_that_is_not_there_fails_every_fact(pool: ThreadPoolExecutor) -> None:

@@ -15,7 +15,7 @@ def test_settings_have_defaults_where_the_contract_has() -> None:
     """Port 5432 and no retention limit."""
     settings = Settings.from_environment(COMPLETE)
     assert settings.event_retention_days == 0
-    assert settings.database.port == 5432  # noqa: PLR2004
+    assert settings.database.port == 5432
 
 
 @pytest.mark.parametrize("name", COMPLETE)

@@ -1,0 +1,59 @@
+# Every target does its own set-up: from a clean clone, `make demo` and `make test` need nothing but Python and make.
+
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The first Python of 3.11 or newer that really runs; `make PYTHON=... ` chooses another.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
+
+.PHONY: help demo test local invoke lint format build validate lock clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
+		printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+demo: $(READY) ## Build, start everything, run a reminder's life through the event topic, show what came of it
+	@$(BIN)/python -m local.demo
+
+test: lint ## Run everything CI runs: linters, types and all tests on real backends
+	$(BIN)/python -m pytest
+
+local: $(READY) ## Leave the service running on the embedded stack; says how to publish to it
+	@$(BIN)/python -m local.serve
+
+invoke: $(READY) ## Run the built function on one sample: make invoke EVENT=events/reminder-created.json
+	@$(BIN)/python -m local.invoke $(EVENT)
+
+lint: $(READY) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+build: $(READY) ## Build for AWS (python3.13 on arm64)
+	$(BIN)/sam build
+
+validate: $(READY) ## Check the template
+	$(BIN)/sam validate --lint
+
+lock: $(READY) ## Renew the lock files from pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		pyproject.toml --group dev --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		pyproject.toml --constraint requirements.txt --output-file layers/dependencies/requirements.txt
+
+clean: ## Remove everything that was built or installed
+	rm -rf $(VENV) .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt
+	@test -n "$(PYTHON)" || { echo "No Python of 3.11 or newer was found: install one, or name it with make PYTHON=..." >&2; exit 1; }
+	@echo "installing the locked packages into $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements.txt
+	@touch $@

@@ -1,0 +1,99 @@
+"""Builds the real template with `sam build` and deploys it to the embedded stack with `sam deploy`."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from event_service.config import DatabaseSettings
+from event_service.migrate import migrate
+from local.stack import Stack, running_stack
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / ".aws-sam" / "local"
+_STACK_NAME = "event-service"
+# This machine's Python and processor instead of AWS's: the emulator runs the function right here.
+_TARGET = {
+    "PythonRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+    "Architecture": {"aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+}
+
+
+class DeploymentError(Exception):
+    """`sam` failed; the text is what it printed."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployed service: what `sam deploy` says of it, by the names of the template's outputs."""
+
+    outputs: dict[str, str]
+
+    def __getitem__(self, name: str) -> str:
+        return self.outputs[name]
+
+
+@contextmanager
+def deployed_stack(
+    directory: Path, parameters: dict[str, str], progress: Callable[[str], None]
+) -> Iterator[tuple[Stack, Deployment]]:
+    """Build, start the stack with its data in a directory, migrate and deploy; all is stopped at the end."""
+    with ThreadPoolExecutor(1) as background:
+        progress("building the function and its layer (sam build)")
+        building = background.submit(build)
+        with running_stack(directory, progress) as stack:
+            progress("migrating the database")
+            migrate(DatabaseSettings(url=stack.database_url))
+            building.result()
+            progress("deploying the template (sam deploy)")
+            yield stack, deploy(stack, {"DatabaseUrl": stack.database_url} | parameters)
+            progress("stopping")
+
+
+def build(directory: Path = BUILD) -> None:
+    """Build the function and its layer for this machine."""
+    _sam("build", "--build-dir", str(directory), *_overrides(_TARGET))
+
+
+def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME, directory: Path = BUILD) -> Deployment:
+    """Deploy what was built, with these values of the template's parameters."""
+    _sam(
+        "deploy",
+        "--template-file",
+        str(directory / "template.yaml"),
+        "--stack-name",
+        name,
+        *_overrides(_TARGET | parameters),
+        environment=stack.environment(),
+    )
+    stacks = stack.client("cloudformation").describe_stacks(StackName=name)
+    outputs = stacks["Stacks"][0]["Outputs"]
+    return Deployment({output["OutputKey"]: output["OutputValue"] for output in outputs})
+
+
+def _overrides(parameters: dict[str, str]) -> list[str]:
+    return [
+        "--parameter-overrides",
+        *(f"ParameterKey={name},ParameterValue={value}" for name, value in parameters.items()),
+    ]
+
+
+def _sam(*arguments: str, environment: dict[str, str] | None = None) -> None:
+    command = [str(Path(sys.executable).with_name("sam")), *arguments, "--config-env", "local"]
+    quiet = {"SAM_CLI_TELEMETRY": "0", "PYTHON": sys.executable}
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | quiet | (environment or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise DeploymentError(f"`sam {arguments[0]}` failed:\n{result.stdout}{result.stderr}")

@@ -1,0 +1,169 @@
+"""`make invoke`: runs the built function under AWS's runtime interface client, against the embedded stack."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import files
+from pathlib import Path
+from typing import Any
+
+from local.deployment import BUILD, Deployment, DeploymentError, deployed_stack
+from local.progress import step
+from local.serve import function_environment
+from local.stack import Stack, stop_when_terminated
+from local.state import running
+
+_HANDLER = "event_service.handler.lambda_handler"
+_RUNTIME_CLIENT = ("awslambdaric", "simplejson", "snapshot-restore-py")
+_FUNCTION_SECONDS = 30
+
+
+@dataclass
+class Invocation:
+    """One event and what becomes of it: the function's answer, or its error."""
+
+    event: bytes
+    answer: Any = None
+    error: Any = None
+    taken: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+def main(arguments: list[str]) -> int:
+    """Invoke the function with the event of a file; return 0 unless it failed."""
+    stop_when_terminated()
+    if len(arguments) != 1 or not Path(arguments[0]).is_file():
+        print("usage: make invoke EVENT=events/reminder-created.json", file=sys.stderr)
+        return 2
+    try:
+        with _service() as (stack, deployment):
+            step(f"invoking the built function with {arguments[0]}\n")
+            invocation = invoke(Path(arguments[0]).read_bytes(), function_environment(stack, deployment))
+    except DeploymentError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print("\nthe function failed:" if invocation.error else "\nthe function's answer:")
+    print(json.dumps(invocation.error or invocation.answer, indent=2))
+    return 1 if invocation.error else 0
+
+
+def invoke(event: bytes, environment: dict[str, str], build: Path = BUILD) -> Invocation:
+    """Run the built function once in a process of its own; its log goes to standard output.
+
+    The runtime interface client fetches events from an HTTP API:
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+    """
+    invocation = Invocation(event)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _api(invocation))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as directory:
+        process = _start(Path(directory), build, f"127.0.0.1:{server.server_port}", environment)
+        try:
+            while process.poll() is None and not invocation.ended.wait(0.1):
+                pass
+            if not invocation.ended.is_set():
+                invocation.error = {"errorMessage": f"the runtime ended with status {process.returncode}"}
+        finally:
+            process.kill()
+            process.wait()
+            server.shutdown()
+            server.server_close()
+    return invocation
+
+
+def _start(directory: Path, build: Path, api: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start the runtime with the path it has in Lambda: the function, the layer, the client; nothing of ours."""
+    for package in _RUNTIME_CLIENT:
+        for name in {file.parts[0] for file in files(package) or [] if file.parts[0] != ".."}:
+            (directory / name).symlink_to(Path(str((files(package) or [])[0].locate())).parents[1] / name)
+    function = build / "EventServiceFunction"
+    path = [str(function), str(build / "DependenciesLayer" / "python"), str(directory)]
+    start = f"import sys; sys.path[:0] = {path!r}; from awslambdaric.__main__ import main; main(['', {_HANDLER!r}])"
+    variables = {
+        "AWS_LAMBDA_RUNTIME_API": api,
+        "AWS_LAMBDA_FUNCTION_NAME": "EventServiceFunction",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "local",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+        "LAMBDA_TASK_ROOT": str(function),
+        "_HANDLER": _HANDLER,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", start], cwd=function, env=inherited | variables | environment
+    )
+
+
+def _api(invocation: Invocation) -> type[BaseHTTPRequestHandler]:
+    """Return the handler of a runtime API that has one event to give."""
+
+    class Api(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            """Give the event; to whoever asks for another, nothing, until the process is ended."""
+            if invocation.taken:
+                invocation.ended.wait()
+                return
+            invocation.taken = True
+            self._send(
+                200,
+                invocation.event,
+                {
+                    "Content-Type": "application/json",
+                    "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
+                    "Lambda-Runtime-Deadline-Ms": str(int((time.time() + _FUNCTION_SECONDS) * 1000)),
+                    "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:local",
+                },
+            )
+
+        def do_POST(self) -> None:
+            """Take the answer or the error of the invocation, or of the initialisation."""
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"null")
+            if self.path.endswith("/response"):
+                invocation.answer = body
+            else:
+                invocation.error = body
+            self._send(202, b"{}", {})
+            invocation.ended.set()
+
+        def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Stay quiet: the function's log is what a person wants to see."""
+
+    return Api
+
+
+@contextmanager
+def _service() -> Iterator[tuple[Stack, Deployment]]:
+    """Use the stack of a running `make local`, or start one for this invocation."""
+    if state := running():
+        yield state
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="event-service-") as directory,
+        deployed_stack(Path(directory), {}, step) as new,
+    ):
+        yield new
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
