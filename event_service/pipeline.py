@@ -118,6 +118,8 @@ def _publish(report: Report, stages: Stages, deadline: Deadline) -> None:
         failures = _deliver(left_behind, stages, deadline)
         report.left_behind |= {change.key: failures.get(change.key) for change in left_behind}
         done = [change.key for change in left_behind if change.key not in failures]
+        if not done:
+            return  # what keeps these from going out will keep the next
         try:
             left_behind = stages.notifications.settle(done, deadline)
         except Unavailable as exc:

@@ -5,15 +5,16 @@ CREATE TABLE outbox (
     event_sk      text COLLATE "C" NOT NULL,
     change        text NOT NULL CHECK (change IN ('created', 'updated', 'deleted')),
     notification  json NOT NULL,
-    pending_since timestamptz NOT NULL DEFAULT now(),
+    committed_at  timestamptz NOT NULL DEFAULT now(),
+    claimed_after interval NOT NULL DEFAULT '0',
     PRIMARY KEY (event_pk, event_sk)
 );
 
 COMMENT ON TABLE outbox IS 'facts not yet stored and published; event_pk and event_sk name the causing event';
 COMMENT ON COLUMN outbox.notification IS 'the eventData of the fact: the notification as it became; json, not jsonb, keeps it as it was sent';
-COMMENT ON COLUMN outbox.pending_since IS 'when it was committed; from the moment a later invocation takes it along, when that was';
+COMMENT ON COLUMN outbox.claimed_after IS 'how long after its commit a later invocation last took it along; 0 if none did';
 
-CREATE INDEX outbox_pending_since ON outbox (pending_since);
+CREATE INDEX outbox_committed_at ON outbox (committed_at);
 
 -- Every row is deleted seconds after it was written: without this the table would mostly be dead rows.
 ALTER TABLE outbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);

@@ -19,21 +19,22 @@ BEGIN
 
     RETURN QUERY
         WITH left_behind AS (
-            SELECT o.event_pk, o.event_sk, o.pending_since
+            SELECT o.event_pk, o.event_sk
             FROM outbox AS o
-            WHERE o.pending_since < now() - interval '15 minutes'
-            ORDER BY o.pending_since
+            WHERE o.committed_at < now() - interval '15 minutes'
+              AND o.committed_at + o.claimed_after < now() - interval '15 minutes'
+            ORDER BY o.committed_at
             LIMIT claims
             FOR UPDATE SKIP LOCKED
         ), claimed AS (
-            UPDATE outbox AS o SET pending_since = now()
+            UPDATE outbox AS o SET claimed_after = now() - o.committed_at
             FROM left_behind AS l
             WHERE o.event_pk = l.event_pk AND o.event_sk = l.event_sk
-            RETURNING o.*, l.pending_since AS waited_since
+            RETURNING o.*
         )
         SELECT c.event_pk, c.event_sk, c.change, c.notification ->> 'id', c.notification ->> 'userId',
                c.notification ->> 'userEmail', c.notification::text
         FROM claimed AS c
-        ORDER BY c.waited_since;
+        ORDER BY c.committed_at;
 END
 $$;

@@ -199,22 +199,20 @@ def test_facts_left_behind_are_claimed_once_and_oldest_first(
     assert settle(notifications) == []
     for minutes, change in ((16, changes[2]), (17, changes[0]), (14, changes[1])):
         connection.execute(
-            "UPDATE outbox SET pending_since = now() - %s * interval '1 minute' WHERE event_sk = %s",
+            "UPDATE outbox SET committed_at = now() - %s * interval '1 minute' WHERE event_sk = %s",
             (minutes, change.sk),
         )
     assert settle(notifications) == [changes[0], changes[2]]
     assert settle(notifications) == []
-    connection.execute("UPDATE outbox SET pending_since = pending_since - interval '16 minutes'")
-    assert len(settle(notifications, changes[1])) == 2
+    connection.execute("UPDATE outbox SET committed_at = committed_at - interval '16 minutes'")
+    assert settle(notifications, changes[1]) == [changes[0], changes[2]]
     assert in_outbox(connection) == 2
 
 
 def test_with_little_time_nothing_is_claimed(notifications: Notifications, connection: Connection) -> None:
     """What cannot be published any more stays for the next invocation."""
     apply(notifications, event(1))
-    connection.execute("UPDATE outbox SET pending_since = now() - interval '1 hour'")
-    settle(notifications)
-    connection.execute("UPDATE outbox SET pending_since = now() - interval '1 hour'")
+    connection.execute("UPDATE outbox SET committed_at = now() - interval '1 hour'")
     assert notifications.settle([], Deadline.after(1)) == []
     assert len(notifications.settle([], Deadline.after(20))) == 1
 
