@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid5
 
-from event_service.events import NAMESPACE, Event
+from event_service.events import FACT_TYPES, NAMESPACE, Event
 from event_service.instants import Instant
 from event_service.strict_json import compose_object, dumps, members_of, same_value
 
@@ -37,6 +37,14 @@ class Change:
     def key(self) -> tuple[str, str]:
         """The key of the causing event."""
         return self.pk, self.sk
+
+
+def is_fact(event: Event) -> bool:
+    """Tell a fact, which has its user in its data, from an event that only shares its type."""
+    if event.event_type not in FACT_TYPES:
+        return False
+    user_id = members_of(event.data).get("userId")
+    return user_id is not None and user_id.value == event.user_id
 
 
 def fact_of(change: Change) -> Event:

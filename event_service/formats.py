@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from event_service.envelope import Envelope
 from event_service.errors import Rejected
-from event_service.events import KNOWN_TYPES, NAMESPACE, Effect, Event
+from event_service.events import FACT_TYPES, KNOWN_TYPES, NAMESPACE, Effect, Event
 from event_service.instants import Instant, parse_instant, usable_instant
-from event_service.strict_json import Member, members_of
+from event_service.strict_json import Member, check_depth, members_of
 
 _MAX_ID_BYTES: Final = 900  # with the instant before it, it has to fit a DynamoDB sort key of 1,024 bytes
 
@@ -82,11 +82,12 @@ def read_event(envelope: Envelope) -> Event:
 
     """
     try:
-        if "specversion" in envelope.members:
-            return _read_cloud_event(envelope)
-        return _read_plain_event(envelope)
+        event = _read_cloud_event(envelope) if "specversion" in envelope.members else _read_plain_event(envelope)
     except ValidationError as exc:
         raise _rejection(exc) from exc
+    if event.event_type not in FACT_TYPES:
+        check_depth(envelope.text, "body" if envelope.message_id is None else "Message")
+    return event
 
 
 def _read_plain_event(envelope: Envelope) -> Event:

@@ -10,7 +10,7 @@ _NUMERIC_DIGITS_BEFORE_POINT = 131_072
 _NUMERIC_DIGITS_AFTER_POINT = 16_383
 _NUMERIC_EXPONENT = 2**30 - 1
 # jsonb prints numbers without exponents: 1e131071 is 8 characters here and 131,072 in every query that reads it.
-_NUMERIC_DIGITS_IN_ALL = 1024 * 1024
+_NUMERIC_DIGITS_IN_ALL = 16 * 1024 * 1024
 
 _SUSPECT_NUMBER = re.compile(r"[0-9.]{1000}|[eE][+-]?[0-9]{3}")
 
@@ -19,7 +19,7 @@ def check_numbers(text: str, name: str) -> None:
     """Check that PostgreSQL's jsonb can hold every number of a valid document.
 
     Raises:
-        Rejected: it cannot, or the numbers written out without exponents are more than 1 MiB.
+        Rejected: it cannot, or the numbers written out without exponents are more than 16 MiB.
 
     """
     if _SUSPECT_NUMBER.search(text) is None:
@@ -33,7 +33,7 @@ def check_numbers(text: str, name: str) -> None:
         if before_point > _NUMERIC_DIGITS_BEFORE_POINT or after_point > _NUMERIC_DIGITS_AFTER_POINT:
             raise Rejected("number_out_of_range", "is a number that jsonb cannot hold", path)
         if digits_in_all > _NUMERIC_DIGITS_IN_ALL:
-            raise Rejected("number_out_of_range", "holds numbers of too many digits for jsonb", name)
+            raise Rejected("too_large", "holds numbers that written out are too large for a row", name)
 
 
 def _numeric_digits(number: Number) -> tuple[int, int]:

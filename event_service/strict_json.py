@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 from event_service.errors import Rejected
 
 MAX_DEPTH = 64
+MAX_DEPTH_OF_FACTS = MAX_DEPTH + 1  # the data of an event stands one level deeper in its fact
 
 _skip_space = re.compile(r"[ \t\n\r]*").match
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
@@ -80,11 +81,11 @@ def parse_object(text: str, name: str) -> dict[str, Member]:
     `name` is what errors call the document.
 
     Raises:
-        Rejected: it is not JSON, no object, deeper than 64 levels, or holds `NaN`, `Infinity`, a NUL character or a
+        Rejected: it is not JSON, no object, deeper than a fact may be, or holds `NaN`, `Infinity`, a NUL character or a
             lone surrogate.
 
     """
-    _check_depth(text, name)
+    check_depth(text, name, MAX_DEPTH_OF_FACTS)
     try:
         members = members_of(text)
     except json.JSONDecodeError as exc:
@@ -135,15 +136,21 @@ def _skip(text: str, at: int) -> int:
     return _skip_space(text, at).end()  # type: ignore[union-attr]  # it always matches
 
 
-def _check_depth(text: str, name: str) -> None:
-    if text.count("{") + text.count("[") <= MAX_DEPTH:
+def check_depth(text: str, name: str, levels: int = MAX_DEPTH) -> None:
+    """Check how deep a document is nested, valid or not, without descending into it.
+
+    Raises:
+        Rejected: it has more levels.
+
+    """
+    if text.count("{") + text.count("[") <= levels:
         return
     depth = 0
     for token in _TOKEN.finditer(text):
         if text[token.start()] in "[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise Rejected("too_deep", f"is nested deeper than {MAX_DEPTH} levels", name)
+            if depth > levels:
+                raise Rejected("too_deep", f"is nested deeper than {levels} levels", name)
         elif text[token.start()] in "]}":
             depth -= 1
 

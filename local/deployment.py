@@ -57,7 +57,7 @@ def deployed_stack(
 
 def build(directory: Path = BUILD) -> None:
     """Build the function and its layer for this machine."""
-    _sam("build", "--build-dir", str(directory), *_overrides(_TARGET))
+    _sam("build", "--cached", "--build-dir", str(directory), *_overrides(_TARGET))
 
 
 def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME, directory: Path = BUILD) -> Deployment:
@@ -72,8 +72,17 @@ def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME,
         environment=stack.environment(),
     )
     stacks = stack.client("cloudformation").describe_stacks(StackName=name)
-    outputs = stacks["Stacks"][0]["Outputs"]
-    return Deployment({output["OutputKey"]: output["OutputValue"] for output in outputs})
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks["Stacks"][0]["Outputs"]}
+    _mend_maximum_concurrency(stack, outputs["EventServiceFunctionName"])
+    return Deployment(outputs)
+
+
+def _mend_maximum_concurrency(stack: Stack, function: str) -> None:
+    """Make the number of it a number: the emulator takes over a template parameter as text, and stumbles over it."""
+    client = stack.client("lambda")
+    for mapping in client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]:
+        concurrency = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+        client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": concurrency})
 
 
 def _overrides(parameters: dict[str, str]) -> list[str]:
@@ -84,7 +93,14 @@ def _overrides(parameters: dict[str, str]) -> list[str]:
 
 
 def _sam(*arguments: str, environment: dict[str, str] | None = None) -> None:
-    command = [str(Path(sys.executable).with_name("sam")), *arguments, "--config-env", "local"]
+    command = [
+        str(Path(sys.executable).with_name("sam")),
+        *arguments,
+        "--config-file",
+        str(ROOT / "samconfig.toml"),
+        "--config-env",
+        "local",
+    ]
     quiet = {"SAM_CLI_TELEMETRY": "0", "PYTHON": sys.executable}
     result = subprocess.run(
         command,

@@ -1,6 +1,7 @@
 """Cases of one rule in one batch, good records between them: who was refused, and what the log says of it."""
 
-import json
+import base64
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,6 +121,18 @@ def assert_only_accepted(world: World, accepted: int, neighbours: int) -> None:
     assert world.outbox() == []
 
 
+def note(data_text: str, name: str = "", **fields: Any) -> str:
+    """A native event of an unknown type with the given text as its data."""
+    own = {"id": name or "1", "occurredAt": "2026-11-23T06:00:00Z", "eventType": "note:added"}
+    head = own | {"userId": "user-a", "itemId": name or "item"} | fields
+    return f'{{"eventData":{data_text},{text(head)[1:]}'
+
+
+def noise(size: int) -> str:
+    """Text that gzip can hardly make smaller than three quarters of its size; the same every time."""
+    return base64.b64encode(random.Random(size).randbytes(size * 3 // 4)).decode()
+
+
 def nested(levels: int) -> Any:
     """A value of so many levels of arrays and objects in turn."""
     value: Any = [] if levels % 2 else {}
@@ -131,7 +144,3 @@ def nested(levels: int) -> Any:
 def spliced(body: dict[str, Any], member: str) -> str:
     """A body's text with one more member, written as given, in its `eventData`."""
     return text(body).replace('"eventData":{', f'"eventData":{{{member},', 1)
-
-
-def parsed(record: Record) -> Any:
-    return json.loads(record["body"])

@@ -8,6 +8,6 @@ from .world import World
 
 
 @pytest.fixture
-def world(aws: Any, database_url: str, service_environment: None) -> World:  # noqa: ARG001 - sets it up
+def world(aws: Any, database_url: str, service_environment: None) -> World:
     """An empty world in which the function can be invoked."""
     return World(aws, database_url)

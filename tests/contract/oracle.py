@@ -45,7 +45,8 @@ class Event:
 
     @property
     def data(self) -> dict[str, Any]:
-        return exact_json(self.data_text)
+        value: dict[str, Any] = exact_json(self.data_text)
+        return value
 
     @property
     def known(self) -> bool:

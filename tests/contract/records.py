@@ -125,10 +125,11 @@ def native_raw(event: Event) -> Record:
     return raw(native_text(event))
 
 
+LEGACY_RAW = "legacy raw"
 ENCODERS: dict[str, Callable[[Event], Record]] = {
     "legacy wrapped": legacy_wrapped,
     "legacy wrapped compact": lambda event: legacy_wrapped(event, indent=None),
-    "legacy raw": legacy_raw,
+    LEGACY_RAW: legacy_raw,
     "native wrapped": lambda event: wrapped(native_text(event)),
     "native wrapped compact": lambda event: wrapped(native_text(event), indent=None),
     "native raw": native_raw,

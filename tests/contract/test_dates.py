@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ USABLE = {
     "9999-12-31T23:59:59.999999Z": datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
     "9999-12-31T23:59:59.9999999Z": datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 }
-UNUSABLE = [
+UNUSABLE: list[Any] = [
     None,
     1795417156749,
     True,
@@ -130,34 +131,32 @@ UPDATED = "2026-11-23T06:00:00.000Z"
 LATER = "2026-11-23T07:00:00.000Z"
 EARLIER = "2026-11-23T05:00:00.000Z"
 DELETED = {"eventType": "reminder:deleted", "eventItemType": "reminder"}
-TIMES = {
-    "a known type's updatedAt": (wrapped(text(legacy()), REMINDER, LATER), UPDATED),
-    "even if it is later": (wrapped(text(legacy()), REMINDER, EARLIER), UPDATED),
-    "raw": (raw(text(legacy()), REMINDER, LATER), UPDATED),
-    "unusable: SNS": (
-        wrapped(text(legacy(eventData=reminder_data(updatedAt="+060000-01-01T00:00:00.000Z"))), REMINDER, LATER),
-        LATER,
-    ),
-    "a number: SQS": (raw(text(legacy(eventData=reminder_data(updatedAt=1))), REMINDER, LATER), LATER),
-    "absent: SNS": (wrapped(text(legacy(eventData=reminder_data(updatedAt=...))), REMINDER, LATER), LATER),
-    "deletion, envelope later": (wrapped(text(legacy()), DELETED, LATER), LATER),
-    "deletion, envelope earlier": (wrapped(text(legacy()), DELETED, EARLIER), UPDATED),
-    "deletion, raw": (raw(text(legacy()), DELETED, LATER), LATER),
-    "deletion, no updatedAt": (raw(text(legacy(eventData={})), DELETED, EARLIER), EARLIER),
-    "another type: SNS": (wrapped(text(legacy()), NOTE, LATER), LATER),
-    "another type: SQS": (raw(text(legacy()), NOTE, LATER), LATER),
-    "its own": (wrapped(text(native(occurredAt=EARLIER)), published=LATER), EARLIER),
-    "a CloudEvent's": (wrapped(text(cloudevent(time=EARLIER)), published=LATER), EARLIER),
-    "its own, without an id": (wrapped(text(native(id=..., occurredAt=EARLIER)), published=LATER), EARLIER),
+LATE_UPDATE = reminder_data(updatedAt="+060000-01-01T00:00:00.000Z")
+TIMES: dict[str, tuple[Record, str]] = {
+    "a known type's updatedAt": (wrapped(text(legacy(itemId="1")), REMINDER, LATER), UPDATED),
+    "even if it is later": (wrapped(text(legacy(itemId="2")), REMINDER, EARLIER), UPDATED),
+    "raw": (raw(text(legacy(itemId="3")), REMINDER, LATER), UPDATED),
+    "unusable": (wrapped(text(legacy(itemId="4", eventData=LATE_UPDATE)), REMINDER, LATER), LATER),
+    "a number": (raw(text(legacy(itemId="5", eventData=reminder_data(updatedAt=1))), REMINDER, LATER), LATER),
+    "absent": (raw(text(legacy(itemId="6", eventData=reminder_data(updatedAt=...))), REMINDER, LATER), LATER),
+    "deletion, envelope later": (wrapped(text(legacy(itemId="7")), DELETED, LATER), LATER),
+    "deletion, envelope earlier": (wrapped(text(legacy(itemId="8")), DELETED, EARLIER), UPDATED),
+    "deletion, raw": (raw(text(legacy(itemId="9")), DELETED, LATER), LATER),
+    "deletion, no updatedAt": (raw(text(legacy(itemId="10", eventData={})), DELETED, EARLIER), EARLIER),
+    "another type, SNS": (wrapped(text(legacy(itemId="11")), NOTE, LATER), LATER),
+    "another type, SQS": (raw(text(legacy(itemId="12")), NOTE, LATER), LATER),
+    "its own": (wrapped(text(native(itemId="13", occurredAt=EARLIER)), published=LATER), EARLIER),
+    "a CloudEvent's": (wrapped(text(cloudevent(subject="14", time=EARLIER)), published=LATER), EARLIER),
+    "no id": (wrapped(text(native(itemId="15", id=..., occurredAt=EARLIER)), published=LATER), EARLIER),
 }
 
 
-@pytest.mark.parametrize(("record", "expected"), TIMES.values(), ids=TIMES)
-def test_an_event_takes_its_time_from_the_first_source_that_has_it(world: World, record: Record, expected: str) -> None:
-    """Its own, else a known type's `updatedAt` (a deletion: the later of it and the envelope's), else the envelope's."""
-    world.accept(record)
-    (item,) = world.events().values()
-    assert item["occurredAt"] == expected.replace("Z", "000Z")
+def test_an_event_takes_its_time_from_the_first_source_that_has_it(world: World) -> None:
+    """Its own, else a known type's `updatedAt` (a deletion: the later of it and the envelope's), else the latter."""
+    world.accept(*(record for record, _ in TIMES.values()))
+    items = {item["pk"].partition("#")[2]: item["occurredAt"] for item in world.events().values()}
+    found = {name: items[str(number)] for number, name in enumerate(TIMES, start=1)}
+    assert found == {name: expected.replace("Z", "000Z") for name, (_, expected) in TIMES.items()}
 
 
 def test_an_event_takes_its_id_from_the_first_source_that_has_it(world: World) -> None:
@@ -179,5 +178,5 @@ def test_an_event_takes_its_id_from_the_first_source_that_has_it(world: World) -
     ids = {item["pk"].partition("#")[2]: item["id"] for item in items if item["pk"] != "note#raw"}
     assert ids == {"own": "own", "wrapped": "sns-id", "cloud": "https://x.example/y/a/b"}
     computed = {uuid.UUID(item["id"]) for item in items if item["pk"] == "note#raw"}
-    assert len(computed) == 3  # noqa: PLR2004 - redriven is the same event as notes
+    assert len(computed) == 3
     assert {each.version for each in computed} == {5}

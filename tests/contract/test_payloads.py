@@ -1,17 +1,15 @@
 """§2 and §3: `eventData` is kept exactly; what is too large is refused; the same key is written once."""
 
-import base64
 import json
-import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from .cases import ADDRESS, NOTE, PAYLOAD, REMINDER, legacy, native, refused, reminder_data, sent
+from .cases import NOTE, REMINDER, legacy, native, noise, note, refused, reminder_data, sent
 from .oracle import exact_json
 from .records import Record, again, raw, text, wrapped
-from .world import World, without_ids
+from .world import World
 
 EXACT = {
     "digits": '{"n":[1.00,1e2,1E+2,-0,-0.0,0.10000000000000000001,12345678901234567890.12345678901234567890]}',
@@ -25,18 +23,6 @@ EXACT = {
     "empty": "{}",
     "empty keys": '{"":{"":[]}}',
 }
-
-
-def note(data_text: str, name: str = "", **fields: Any) -> str:
-    """A native event of an unknown type with the given text as its data."""
-    own = {"id": name or "1", "occurredAt": "2026-11-23T06:00:00Z", "eventType": "note:added"}
-    head = own | {"userId": "user-a", "itemId": name or "item"} | fields
-    return f'{{"eventData":{data_text},{text(head)[1:]}'
-
-
-def noise(size: int) -> str:
-    """Text that gzip can hardly make smaller than three quarters of its size; the same every time."""
-    return base64.b64encode(random.Random(size).randbytes(size * 3 // 4)).decode()
 
 
 @pytest.mark.parametrize("envelope", [raw, wrapped])
@@ -179,171 +165,3 @@ def test_ill_typed_other_fields_never_cause_a_rejection(world: World) -> None:
             assert json.dumps(stored[case][name]) == json.dumps(value)
             enriched = {"userId": "user-a", "message": "", "url": ""}
             assert kept == enriched.get(name, value), case
-
-
-BASE: dict[str, Any] = {"causationId": "cause", "userEmail": ADDRESS}
-SAME = {
-    "trailing zeros": ('{"n":1.0}', '{"n":1.00}'),
-    "exponent": ('{"n":100}', '{"n":1e2}'),
-    "huge exponent": ('{"n":1e999999999999}', '{"n":10e999999999998}'),
-    "key order": ('{"a":1,"b":{"c":1,"d":2}}', '{"b":{"d":2,"c":1},"a":1}'),
-    "white space": ('{"a":[1,2]}', '{ "a" : [ 1 , 2 ] }'),
-    "escapes": ('{"a":"A/é🎉"}', r'{"a":"\u0041\/\u00e9\ud83c\udf89"}'),
-    "escaped key": ('{"a":1}', r'{"\u0061":1}'),
-}
-OTHER = {
-    "value": ('{"a":1}', '{"a":2}'),
-    "true and 1": ('{"a":true}', '{"a":1}'),
-    "false and 0": ('{"a":[false]}', '{"a":[0]}'),
-    "string and number": ('{"a":"1"}', '{"a":1}'),
-    "null and absent": ('{"a":null}', "{}"),
-    "order of a list": ('{"a":[1,2]}', '{"a":[2,1]}'),
-    "beyond a double": ('{"a":0.1}', '{"a":0.10000000000000000001}'),
-    "large integers": ('{"a":9007199254740992}', '{"a":9007199254740993}'),
-    "both infinite as doubles": ('{"a":1e400}', '{"a":1e401}'),
-    "huge exponents": ('{"a":1e999999999999}', '{"a":1e999999999998}'),
-    "normal forms": ('{"a":"é"}', '{"a":"e\u0301"}'),
-    "empty containers": ('{"a":[]}', '{"a":{}}'),
-}
-
-
-def test_the_same_payload_again_is_a_duplicate(world: World) -> None:
-    """Equal fields and data equal as JSON values, however written: acknowledged, and nothing is written again."""
-    pairs = {
-        name: (raw(note(first, name, **BASE)), raw(note(second, name, **BASE)))
-        for name, (first, second) in SAME.items()
-    }
-    pairs["null and absent causation"] = (raw(note("{}", "c")), raw(note("{}", "c", causationId=None)))
-    pairs["null and absent address"] = (raw(note("{}", "e")), raw(note("{}", "e", userEmail=None)))
-    cloud = '"data":{"userId":"user-a","eventData":{}}}'
-    pairs["another format"] = (
-        raw(note("{}", "s/1")),
-        raw(
-            '{"specversion":"1.0","source":"s","id":"1","time":"2026-11-23T07:00:00+01:00",'
-            f'"type":"note:added","subject":"s/1",{cloud}'
-        ),
-    )
-    world.accept(*(first for first, _ in pairs.values()))
-    before = world.items()
-    world.accept(*(second for _, second in pairs.values()))
-    assert world.items() == before
-
-
-def test_another_payload_under_the_same_key_is_refused(world: World) -> None:
-    """A conflict is refused with its reason and leaves what was stored; its neighbours go on."""
-    pairs = {name: (note(first, name, **BASE), note(second, name, **BASE)) for name, (first, second) in OTHER.items()}
-    changes: dict[str, Any] = {
-        "eventType": "note:removed",
-        "userId": "user-b",
-        "userEmail": "other@example.org",
-        "causationId": "other",
-    }
-    for field, value in changes.items():
-        pairs[field] = (note("{}", field, **BASE), note("{}", field, **BASE | {field: value}))
-        if field in BASE:
-            pairs[f"no {field}"] = (note("{}", f"{field}2", **BASE), note("{}", f"{field}2", **BASE | {field: None}))
-    world.accept(*(raw(first) for first, _ in pairs.values()))
-    before = world.events()
-    cases = {name: raw(second) for name, (_, second) in pairs.items()}
-    answer = world.invoke([*cases.values(), raw(note("{}", "neighbour"))])
-    assert answer.failed == {record["messageId"] for record in cases.values()}
-    reasons = {entry["reason"] for record in cases.values() for entry in answer.entries(record)}
-    assert len(reasons) == 1
-    after = world.events()
-    assert {key: after[key] for key in before} == before
-    assert len(after) == len(before) + 1
-    assert ADDRESS not in "".join(answer.lines)
-
-
-def test_two_payloads_under_one_key_in_one_batch(world: World) -> None:
-    """One of the two is stored and acknowledged, the other refused; repeats of the same go with it."""
-    one, two = (raw(text(native(eventData=reminder_data(message=PAYLOAD + each)))) for each in "12")
-    answer = world.invoke([one, two, again(one), again(two)])
-    assert len(answer.failed) == len([one, two])
-    (item,) = world.events().values()
-    stored, other = (one, two) if item["eventData"] in one["body"] else (two, one)
-    assert stored["messageId"] not in answer.failed
-    assert other["messageId"] in answer.failed
-    (message,) = world.published()
-    assert message.body["eventData"]["notificationData"]["message"] == world.row()["notification_data"]["message"]
-    assert world.row()["notification_data"]["message"] in stored["body"]
-
-
-def test_a_fact_that_comes_back_has_no_effect(world: World) -> None:
-    """Whole or truncated, raw or wrapped, a published fact is a duplicate: no item, no row, no fact more."""
-    large = reminder_data(message=noise(300_000))
-    world.accept(sent(native(id="1")), sent(native(id="2", itemId="R2", eventData=large)))
-    published = world.published()
-    assert len(published) == len(["whole", "truncated"])
-    before = (world.items(), world.rows())
-    world.accept(*(raw(m.text, m.attributes) for m in published), *(wrapped(m.text, m.attributes) for m in published))
-    for message in published:
-        stored = world.facts_stored()[message.body["id"]]["eventData"]
-        whole = json.loads(message.text)
-        whole["eventData"] = json.loads(stored)
-        world.accept(raw(text(whole), message.attributes))
-    assert (world.items(), world.rows()) == before
-    assert world.published() == []
-    assert world.outbox() == []
-
-
-def test_a_fact_that_comes_back_changed_is_refused(world: World) -> None:
-    """Only the truncated form may differ; of a fact, userId and userEmail are not compared."""
-    world.accept(sent(native()))
-    (message,) = world.published()
-    before = world.items()
-    fact = json.loads(message.text)
-    data = fact["eventData"]
-    truncated = data | {"notificationData": None, "truncated": True}
-    cases = {
-        "good other user": fact | {"userId": "user-z", "userEmail": None},
-        "good truncated": fact | {"eventData": truncated},
-        "cause": fact | {"causationId": "other"},
-        "data": fact | {"eventData": data | {"itemId": "R9"}},
-        "truncated and changed": fact | {"eventData": truncated | {"itemId": "R9"}},
-        "emptied, not marked": fact | {"eventData": data | {"notificationData": None}},
-    }
-    records = {name: raw(text(body), message.attributes) for name, body in cases.items()}
-    answer = world.invoke(list(records.values()))
-    refused_cases = {name for name, record in records.items() if record["messageId"] in answer.failed}
-    assert refused_cases == {name for name in cases if not name.startswith("good")}
-    assert world.items() == before
-    assert world.published() == []
-
-
-def test_a_fact_is_a_native_event_with_its_attributes(world: World) -> None:
-    """The message, its attributes and the stored item of a fact are those of §4."""
-    world.accept(sent(native()))
-    (message,) = world.published()
-    row = world.row()
-    data = reminder_data() | {"userEmail": ADDRESS, "reminderId": "R1", "url": ""}
-    occurred_at = "2026-11-23T06:00:00.000000Z"
-    assert without_ids(message.body, str(row["id"])) == {
-        "eventType": "notification:created",
-        "itemType": "notification",
-        "userId": "user-a",
-        "userEmail": ADDRESS,
-        "occurredAt": occurred_at,
-        "causationId": "event-1",
-        "eventData": {
-            "userId": "user-a",
-            "userEmail": ADDRESS,
-            "itemType": "reminder",
-            "itemId": "R1",
-            "deliverAt": "2027-01-01T08:00:00.000000Z",
-            "notificationData": data,
-            "createdAt": occurred_at,
-            "updatedAt": occurred_at,
-        },
-    }
-    assert message.attributes == {
-        "eventItemType": "notification",
-        "eventType": "notification:created",
-        "userId": "user-a",
-    }
-    (item,) = world.facts_stored().values()
-    assert item["pk"] == f"notification#{row['id']}"
-    assert item["sk"] == f"{occurred_at}#{message.body['id']}"
-    assert "userId" not in item
-    assert item["causationId"] == "event-1"
-    assert exact_json(item["eventData"]) == message.body["eventData"]

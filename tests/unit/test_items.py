@@ -20,7 +20,13 @@ EVENT = Event(
     causation_id=None,
     data='{"a":1}',
 )
-FACT = replace(EVENT, event_type="notification:updated", item_type="notification", causation_id="event-1")
+FACT = replace(
+    EVENT,
+    event_type="notification:updated",
+    item_type="notification",
+    causation_id="event-1",
+    data='{"userId":"user-a"}',
+)
 
 
 def noise(length: int) -> str:

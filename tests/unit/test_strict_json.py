@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_service.errors import Rejected
-from event_service.strict_json import MAX_DEPTH, Number, compose_object, members_of, parse_object, same_value
+from event_service.strict_json import MAX_DEPTH_OF_FACTS, Number, compose_object, members_of, parse_object, same_value
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 JSON = st.recursive(
@@ -71,7 +71,7 @@ def test_a_member_keeps_its_text_exactly() -> None:
         ('\ufeff{"a":1}', "not_json", "body"),
         ('{"a":NaN}', "not_finite", "body"),
         ('{"a":[-Infinity]}', "not_finite", "body"),
-        (nested(MAX_DEPTH + 1), "too_deep", "body"),
+        (nested(MAX_DEPTH_OF_FACTS + 1), "too_deep", "body"),
         ("[" * 100_000, "too_deep", "body"),
         ('{"a":{"b":["x","\\u0000"]}}', "invalid_text", "body.a.b[1]"),
         ('{"a":{"b\\u0000":1}}', "invalid_text", "body.a"),
@@ -92,7 +92,7 @@ def test_what_cannot_be_stored_is_rejected_with_its_place(text: str, reason: str
 @pytest.mark.parametrize(
     "text",
     [
-        nested(MAX_DEPTH),
+        nested(MAX_DEPTH_OF_FACTS),
         '{"a":"' + "[" * 1000 + '"}',
         '{"a":"\\\\u0000 \\\\ud800"}',
         '{"a":"\\ud83d\\ude00"}',
