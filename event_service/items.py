@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from event_service.errors import Rejected
-from event_service.events import Event
+from event_service.events import FACT_TYPES, Event
 from event_service.facts import MAX_MESSAGE_BYTES, Change, fact_of, is_fact, message_of, same_fact_data
 from event_service.instants import Instant, epoch_seconds
 from event_service.strict_json import same_value
@@ -58,7 +58,7 @@ def data_of(item: Item) -> str:
 
 def same_payload(event: Event, item: Item) -> bool:
     """Tell whether an event says what the item of the same key says (CONTRACT, section 3)."""
-    fact = is_fact(event)
+    fact = event.event_type in FACT_TYPES and "userId" not in item
     payload = {"eventType": event.event_type, "causationId": event.causation_id}
     if not fact:
         payload |= {"userId": event.user_id, "userEmail": event.user_email}

@@ -11,10 +11,11 @@ MACHINE := $(ARCHITECTURE:arm64=aarch64)
 AWS_SERVICES := dynamodb secretsmanager sns
 
 # Any Python's pip can install for another one.
-PIP := $(shell for python in $$PYTHON python3 python; do \
+VENV_PYTHON := $(abspath $(dir $(firstword $(MAKEFILE_LIST))))/../../../.venv/bin/python
+PIP := $(shell for python in $$PYTHON $(VENV_PYTHON) python3 python; do \
 	$$python -m pip --version >/dev/null 2>&1 && { echo $$python -m pip; break; }; done)
 # Bytecode has to be written by the very version that reads it.
-COMPILER := $(shell for python in $$PYTHON $(RUNTIME) python3 python; do \
+COMPILER := $(shell for python in $$PYTHON $(VENV_PYTHON) $(RUNTIME) python3 python; do \
 	test "$$($$python -c 'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null)" = $(RUNTIME) && \
 	{ echo $$python; break; }; done)
 

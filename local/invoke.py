@@ -100,7 +100,7 @@ def _start(directory: Path, build: Path, api: str, environment: dict[str, str]) 
         "LAMBDA_TASK_ROOT": str(function),
         "_HANDLER": _HANDLER,
     }
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", start], cwd=function, env=inherited | variables | environment
     )

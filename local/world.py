@@ -1,0 +1,128 @@
+"""What surrounds the deployed service, for the demo and the end-to-end tests."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from local.deployment import Deployment
+from local.stack import Stack
+
+_WAIT_SECONDS = 60
+
+
+class UnexpectedError(Exception):
+    """The service did not do what the demo shows."""
+
+
+class World:
+    """Its producers, its readers and what can be seen of it."""
+
+    def __init__(self, stack: Stack, deployment: Deployment) -> None:
+        self._stack = stack
+        self._deployment = deployment
+        self._sns = stack.client("sns")
+        self._sqs = stack.client("sqs")
+        self._dynamodb = stack.client("dynamodb")
+        self._logs = stack.client("logs")
+        self._facts = self._sqs.create_queue(QueueName="facts")["QueueUrl"]
+        arn = self._sqs.get_queue_attributes(QueueUrl=self._facts, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
+        self._sns.subscribe(
+            TopicArn=deployment["NotificationTopicArn"],
+            Protocol="sqs",
+            Endpoint=arn,
+            Attributes={"RawMessageDelivery": "true"},
+        )
+
+    def publish(self, event_type: str, event: dict[str, Any] | str) -> None:
+        """Publish an event as the producers do."""
+        attributes = {"eventType": event_type, "eventItemType": event_type.partition(":")[0]}
+        self._sns.publish(
+            TopicArn=self._deployment["EventTopicArn"],
+            Message=event if isinstance(event, str) else json.dumps(event),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+            },
+        )
+
+    def hurry(self) -> None:
+        """Let failed records come back after 2 seconds instead of 3 minutes: nobody waits that long for a demo."""
+        queue = self._deployment["EventQueueUrl"]
+        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "2"})
+
+    def events(self, stream: str | None = None) -> list[Any]:
+        """Return the stored events, of one stream or of all, in order."""
+        items = self._dynamodb.scan(TableName=self._deployment["EventStoreTableName"], ConsistentRead=True)["Items"]
+        chosen = [item for item in items if stream in (None, item["pk"]["S"])]
+        return sorted(chosen, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+
+    def query(self, statement: str, *parameters: object) -> list[Any]:
+        """Query PostgreSQL as the scheduler does."""
+        with psycopg.connect(self._stack.database_url) as connection:
+            return connection.execute(statement.encode(), parameters).fetchall()
+
+    def facts(self) -> list[Any]:
+        """Return the facts that arrived."""
+        return sorted((json.loads(body) for _, body in self._receive(self._facts)), key=lambda fact: fact["occurredAt"])
+
+    def dead_letters(self) -> list[tuple[str, str]]:
+        """Return the ids and the original texts of the messages that were given up."""
+        messages = self._receive(self._deployment["EventDeadLetterQueueUrl"])
+        return [(message_id, json.loads(body)["Message"]) for message_id, body in messages]
+
+    def reason(self, message_id: str) -> str:
+        """Return why a record failed, from the function's log."""
+        group = self._deployment["EventServiceLogGroupName"]
+        lines = (event["message"] for event in self._logs.filter_log_events(logGroupName=group)["events"])
+        records = [json.loads(line) for line in lines if line.startswith("{")]
+        return next((record["error"] for record in records if record.get("message_id") == message_id), "not in the log")
+
+    def waiting(self) -> int:
+        """Return how many messages are in the event queue, being handled or not."""
+        return sum(self._count(self._deployment["EventQueueUrl"]))
+
+    def is_drained(self) -> bool:
+        """Tell whether the event queue is empty and the one bad message has been given up."""
+        return self.waiting() == 0 and self._count(self._deployment["EventDeadLetterQueueUrl"])[0] == 1
+
+    @contextmanager
+    def raw_delivery(self) -> Iterator[None]:
+        """Let the event topic deliver bare events meanwhile."""
+        self._set_raw_delivery("true")
+        try:
+            yield
+        finally:
+            self._set_raw_delivery("false")
+
+    def _set_raw_delivery(self, value: str) -> None:
+        topic = self._deployment["EventTopicArn"]
+        (subscription,) = self._sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+        self._sns.set_subscription_attributes(
+            SubscriptionArn=subscription["SubscriptionArn"],
+            AttributeName="RawMessageDelivery",
+            AttributeValue=value,
+        )
+
+    def wait(self, what: str, done: Callable[[], bool]) -> None:
+        """Wait until something is done, within bounds."""
+        give_up = time.monotonic() + _WAIT_SECONDS
+        while not done():
+            if time.monotonic() > give_up:
+                raise UnexpectedError(f"waited {_WAIT_SECONDS} s for {what}: {len(self.events())} events are stored")
+            time.sleep(0.2)
+
+    def _receive(self, queue: str) -> list[tuple[str, str]]:
+        messages = []
+        while batch := self._sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            messages += [(message["MessageId"], message["Body"]) for message in batch]
+        return messages
+
+    def _count(self, queue: str) -> tuple[int, int]:
+        names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        attributes = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=[*names])["Attributes"]
+        return int(attributes[names[0]]), int(attributes[names[1]])

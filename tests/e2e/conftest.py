@@ -1,0 +1,40 @@
+"""The template as it is, built by `sam build` and deployed by `sam deploy`, once for all end-to-end tests."""
+
+import pytest
+
+from event_service.config import DatabaseSettings
+from event_service.migrate import migrate
+from local.deployment import Deployment, build, deploy
+from local.serve import function_environment
+from local.stack import Stack, create_database
+from local.world import World
+
+
+@pytest.fixture(scope="session")
+def database(stack: Stack) -> Stack:
+    """The stack, its database being one for the deployed function."""
+    url = create_database(stack, "deployed")
+    migrate(DatabaseSettings(url=url))
+    return Stack(url, stack.endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def deployment(database: Stack) -> Deployment:
+    build()
+    return deploy(database, {"DatabaseUrl": database.database_url, "MaxReceiveCount": "2"})
+
+
+@pytest.fixture(scope="session")
+def world(database: Stack, deployment: Deployment) -> World:
+    """The deployed service, its function started."""
+    world = World(database, deployment)
+    world.publish("order:placed", {"userId": "first", "itemId": "first", "eventData": {}})
+    world.wait("the first event", lambda: bool(world.events("order#first")))
+    world.hurry()
+    return world
+
+
+@pytest.fixture
+def built_function_environment(database: Stack, deployment: Deployment) -> dict[str, str]:
+    """The environment in which the built function finds the stack."""
+    return function_environment(database, deployment)

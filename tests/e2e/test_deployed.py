@@ -1,0 +1,71 @@
+import json
+from typing import Any
+
+import pytest
+
+from local.invoke import invoke
+from local.world import World
+from tests.unit.messages import REMINDER, legacy, raw
+
+
+def reminder(item: str) -> dict[str, Any]:
+    return legacy({**REMINDER, "id": item}, itemId=item)
+
+
+def test_an_event_goes_all_the_way(world: World) -> None:
+    """Published to the event topic, it is stored, applied and told of, and leaves the queue."""
+    world.publish("reminder:created", reminder("all-the-way"))
+    world.wait("the event", lambda: bool(world.events("reminder#all-the-way")))
+    world.wait("an empty queue", lambda: world.waiting() == 0)
+    (item,) = world.events("reminder#all-the-way")
+    assert json.loads(item["eventData"]["S"]) == {**REMINDER, "id": "all-the-way"}
+    ((notification_id, data),) = world.query(
+        'SELECT "id", "notificationData" FROM "notification" WHERE "itemId" = %s', "all-the-way"
+    )
+    assert json.loads(data)["message"] == "Stand-up meeting"
+    assert len(world.events(f"notification#{notification_id}")) == 1
+    facts = [fact for fact in world.facts() if fact["itemId"] == notification_id]
+    assert [fact["eventType"] for fact in facts] == ["notification:created"]
+
+
+def test_raw_delivery_comes_to_the_same(world: World) -> None:
+    """Switched on at the subscription, without a change to the function."""
+    with world.raw_delivery():
+        world.publish("reminder:created", reminder("raw"))
+        world.wait("the event", lambda: bool(world.events("reminder#raw")))
+    assert world.query('SELECT "userId" FROM "notification" WHERE "itemId" = %s', "raw") == [("user-a",)]
+
+
+def test_a_bad_record_ends_in_the_dead_letter_queue_alone(world: World) -> None:
+    """Its neighbours go through; the log has its reason."""
+    world.publish("reminder:created", reminder("good-1"))
+    world.publish("reminder:created", reminder("bad") | {"userId": ""})
+    world.publish("reminder:created", reminder("good-2"))
+    world.wait("the dead letter", world.is_drained)
+    assert world.events("reminder#bad") == []
+    assert [len(world.events(f"reminder#{item}")) for item in ("good-1", "good-2")] == [1, 1]
+    ((message_id, body),) = world.dead_letters()
+    assert json.loads(body)["itemId"] == "bad"
+    assert world.reason(message_id).startswith("userId: ")
+
+
+def test_the_built_function_runs_under_the_runtime_interface_client(
+    built_function_environment: dict[str, str], world: World
+) -> None:
+    """With nothing on its path but the function, the layer and AWS's client."""
+    records = [raw(reminder("invoked")), raw("{") | {"messageId": "bad"}]
+    invocation = invoke(json.dumps({"Records": records}).encode(), built_function_environment)
+    assert invocation.error is None
+    assert invocation.answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
+    assert len(world.events("reminder#invoked")) == 1
+
+
+@pytest.mark.parametrize("name", ["EVENT_STORE_TABLE", "NOTIFICATION_TOPIC_ARN", "DATABASE_URL"])
+def test_a_missing_variable_fails_the_start_with_its_name(
+    built_function_environment: dict[str, str], name: str
+) -> None:
+    """In the init phase, before any record is taken."""
+    environment = {key: value for key, value in built_function_environment.items() if key != name}
+    invocation = invoke(b'{"Records": []}', environment)
+    assert name in invocation.error["errorMessage"]
+    assert not invocation.taken

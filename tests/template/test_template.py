@@ -1,0 +1,177 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.template.conftest import TEMPLATE
+
+
+def properties(resources: Any, name: str) -> Any:
+    return resources[name]["Properties"]
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    """For every region it knows."""
+    command = [str(Path(sys.executable).with_name("cfn-lint")), str(TEMPLATE)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_failed_records_go_to_a_dead_letter_queue_that_outlives_the_stack(resources: Any) -> None:
+    """After a number of tries that is a parameter; both queues keep messages for 14 days."""
+    policy = properties(resources, "EventQueue")["RedrivePolicy"]
+    assert policy["deadLetterTargetArn"] == {"Fn::GetAtt": ["EventDeadLetterQueue", "Arn"]}
+    assert policy["maxReceiveCount"] == {"Ref": "MaxReceiveCount"}
+    assert resources["EventDeadLetterQueue"]["DeletionPolicy"] == "Retain"
+    for queue in ("EventQueue", "EventDeadLetterQueue"):
+        assert properties(resources, queue)["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert properties(resources, queue)["SqsManagedSseEnabled"] is True
+
+
+def test_the_queue_hides_a_record_six_times_as_long_as_the_function_may_take(resources: Any) -> None:
+    """As AWS asks for, so that a record is not delivered again while it is handled."""
+    timeout = properties(resources, "EventServiceFunction")["Timeout"]
+    assert properties(resources, "EventQueue")["VisibilityTimeout"] >= 6 * timeout
+
+
+def test_the_event_source_mapping_reports_partial_failures(resources: Any) -> None:
+    """Without it one bad record would bring its whole batch back; size, window and concurrency are parameters."""
+    assert properties(resources, "EventServiceFunctionRecords") == {
+        "BatchSize": {"Ref": "BatchSize"},
+        "EventSourceArn": {"Fn::GetAtt": ["EventQueue", "Arn"]},
+        "FunctionName": {"Ref": "EventServiceFunction"},
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "MaximumBatchingWindowInSeconds": {"Ref": "BatchWindowSeconds"},
+        "ScalingConfig": {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}},
+    }
+
+
+def test_the_parameters_of_a_batch_are_what_lambda_takes(source: Any) -> None:
+    """Batches above 10 need a window; concurrency is limited to 2 to 1,000."""
+    parameters = source["Parameters"]
+    assert parameters["BatchWindowSeconds"]["MinValue"] >= 1
+    assert parameters["BatchSize"]["MaxValue"] == 10_000
+    assert (parameters["MaximumConcurrency"]["MinValue"], parameters["MaximumConcurrency"]["MaxValue"]) == (2, 1000)
+
+
+def test_the_event_store_is_what_the_contract_says(resources: Any) -> None:
+    """Keys, index, TTL, on demand, restorable, and never deleted with the stack."""
+    table = properties(resources, "EventStoreTable")
+    assert [(key["AttributeName"], key["KeyType"]) for key in table["KeySchema"]] == [("pk", "HASH"), ("sk", "RANGE")]
+    (index,) = table["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "by-user"
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["userId", "sk"]
+    assert index["Projection"] == {"ProjectionType": "ALL"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert resources["EventStoreTable"]["DeletionPolicy"] == "Retain"
+    assert resources["EventStoreTable"]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
+    """Each action on one resource by its name; the secret only where there is one."""
+    (policy,) = properties(resources, "EventServiceRole")["Policies"]
+    *always, secret = policy["PolicyDocument"]["Statement"]
+    assert {statement["Sid"]: (statement["Action"], json.dumps(statement["Resource"])) for statement in always} == {
+        "ReceiveEvents": (
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+            '{"Fn::GetAtt": ["EventQueue", "Arn"]}',
+        ),
+        "AppendToTheEventStore": (
+            ["dynamodb:PartiQLInsert", "dynamodb:BatchGetItem"],
+            '{"Fn::GetAtt": ["EventStoreTable", "Arn"]}',
+        ),
+        "PublishFacts": ("sns:Publish", '{"Ref": "NotificationTopic"}'),
+        "WriteTheLog": (
+            ["logs:CreateLogStream", "logs:PutLogEvents"],
+            '{"Fn::GetAtt": ["EventServiceLogGroup", "Arn"]}',
+        ),
+    }
+    condition, statement, otherwise = secret["Fn::If"]
+    assert (condition, otherwise) == ("UseDatabaseSecret", {"Ref": "AWS::NoValue"})
+    assert statement["Action"] == "secretsmanager:GetSecretValue"
+    assert statement["Resource"] == {"Ref": "DatabaseSecretArn"}
+    managed = properties(resources, "EventServiceRole")["ManagedPolicyArns"]["Fn::If"]
+    assert managed[0] == "InVpc"
+    assert managed[2] == {"Ref": "AWS::NoValue"}
+
+
+def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
+    """SAM would add a role with rights on every queue if the function had none."""
+    types = [resource["Type"] for resource in resources.values()]
+    assert types.count("AWS::IAM::Role") == 1
+    assert properties(resources, "EventServiceFunction")["Role"] == {"Fn::GetAtt": ["EventServiceRole", "Arn"]}
+
+
+def test_only_the_event_topic_sends_to_the_queue_and_nobody_in_the_clear(resources: Any) -> None:
+    """The topic is the created one or the one that was given."""
+    allow, deny = properties(resources, "EventQueuePolicy")["PolicyDocument"]["Statement"]
+    assert allow["Principal"] == {"Service": "sns.amazonaws.com"}
+    assert allow["Action"] == "sqs:SendMessage"
+    topic = {"Fn::If": ["CreateEventTopic", {"Ref": "EventTopic"}, {"Ref": "EventTopicArn"}]}
+    assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
+    assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert properties(resources, "EventSubscription")["TopicArn"] == topic
+    assert resources["EventTopic"]["Condition"] == "CreateEventTopic"
+
+
+def test_the_function_runs_on_the_target_of_the_parameters(source: Any, resources: Any) -> None:
+    """By default python3.13 on arm64, with the layer beside it."""
+    function = properties(resources, "EventServiceFunction")
+    assert function["Handler"] == "event_service.handler.lambda_handler"
+    assert (function["Runtime"], function["Architectures"]) == ({"Ref": "PythonRuntime"}, [{"Ref": "Architecture"}])
+    assert len(function["Layers"]) == 1
+    assert source["Parameters"]["PythonRuntime"]["Default"] == "python3.13"
+    assert source["Parameters"]["Architecture"]["Default"] == "arm64"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("EVENT_STORE_TABLE", {"Ref": "EventStoreTable"}),
+        ("NOTIFICATION_TOPIC_ARN", {"Ref": "NotificationTopic"}),
+        ("EVENT_RETENTION_DAYS", {"Ref": "EventRetentionDays"}),
+        ("DATABASE_URL", {"Fn::If": ["UseDatabaseUrl", {"Ref": "DatabaseUrl"}, {"Ref": "AWS::NoValue"}]}),
+        *(
+            (variable, {"Fn::If": ["UseDatabaseSecret", {"Ref": parameter}, {"Ref": "AWS::NoValue"}]})
+            for variable, parameter in [
+                ("DATABASE_SECRET_ARN", "DatabaseSecretArn"),
+                ("DATABASE_HOST", "DatabaseHost"),
+                ("DATABASE_PORT", "DatabasePort"),
+                ("DATABASE_NAME", "DatabaseName"),
+            ]
+        ),
+    ],
+)
+def test_the_environment_is_that_of_the_contract(resources: Any, variable: str, value: Any) -> None:
+    """What is not given is not set."""
+    assert properties(resources, "EventServiceFunction")["Environment"]["Variables"][variable] == value
+
+
+def test_the_log_is_kept_for_a_limited_time(resources: Any) -> None:
+    """In a group that the stack made, not in one that Lambda makes without a limit."""
+    assert properties(resources, "EventServiceLogGroup")["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    logging = properties(resources, "EventServiceFunction")["LoggingConfig"]
+    assert logging == {"LogGroup": {"Ref": "EventServiceLogGroup"}}
+
+
+def test_a_dead_letter_raises_the_alarm(resources: Any) -> None:
+    """One is enough."""
+    alarm = properties(resources, "DeadLetterAlarm")
+    assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["EventDeadLetterQueue", "QueueName"]}}
+    ]
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+
+
+def test_every_parameter_is_described_and_stands_in_a_group(source: Any) -> None:
+    """So that the console shows a form one can fill in."""
+    groups = source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(source["Parameters"])
+    assert all(parameter["Description"] for parameter in source["Parameters"].values())
+    assert source["Parameters"]["DatabaseUrl"]["NoEcho"] is True
