@@ -78,10 +78,10 @@ def _play(stack: Stack, deployment: Deployment) -> None:
     world.publish("reminder:created", reminder("rent", 0, "Pay the rent"))
     world.publish("reminder:created", reminder("meeting", 1, "Stand-up meeting"))
     world.publish("order:placed", {**USER, "itemId": "order-1", "eventData": {"total": 12.50}})
-    world.wait("the first events", lambda: len(world.events()) == 5)  # noqa: PLR2004
+    world.wait("the first events", lambda: len(world.events()) == 5)
     step("publishing: the first reminder is updated")
     world.publish("reminder:updated", update)
-    world.wait("the update", lambda: len(world.events()) == 7)  # noqa: PLR2004
+    world.wait("the update", lambda: len(world.events()) == 7)
     world.wait("an empty queue", lambda: world.waiting() == 0)
     step("publishing: the same update once more, and a malformed message")
     world.hurry()
@@ -89,10 +89,10 @@ def _play(stack: Stack, deployment: Deployment) -> None:
     world.publish("reminder:created", MALFORMED)
     step("publishing: an update from before that one, late")
     world.publish("reminder:updated", reminder("rent", 10, "Pay the rent soon"))
-    world.wait("the late update", lambda: len(world.events()) == 8)  # noqa: PLR2004
+    world.wait("the late update", lambda: len(world.events()) == 8)
     step("publishing: the first reminder is deleted")
     world.publish("reminder:deleted", reminder("rent", 30, "Pay the rent today"))
-    world.wait("the deletion", lambda: len(world.events()) == 10)  # noqa: PLR2004
+    world.wait("the deletion", lambda: len(world.events()) == 10)
     step("waiting for the event queue to drain")
     world.wait("an empty queue", world.is_drained)
     _show_and_check(world, clock)

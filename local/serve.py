@@ -21,8 +21,9 @@ The service is running. In another terminal:
     --message '{{"userId": "me", "itemId": "1", "eventData": {{}}}}' \\
     --message-attributes '{{"eventType": {{"DataType": "String", "StringValue": "order:placed"}}}}'
   see the function's log         {aws} logs tail {log_group}
-  with Docker                    sam local invoke --config-env local --docker-network host \\
-                                   --env-vars {environment_file} --event events/reminder-created.json
+  with Docker                    sam build --config-env local
+    sam local invoke EventServiceFunction --config-env local --docker-network host \\
+      --env-vars {environment_file} --event events/reminder-created.json
 
 The AWS CLI needs no account here, but a region and any key:
   export AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test

@@ -51,9 +51,9 @@ class World:
         )
 
     def hurry(self) -> None:
-        """Let failed records come back after 2 seconds instead of 3 minutes: nobody waits that long for a demo."""
+        """Let failed records come back after 4 seconds instead of 3 minutes: nobody waits that long for a demo."""
         queue = self._deployment["EventQueueUrl"]
-        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "2"})
+        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "4"})
 
     def events(self, stream: str | None = None) -> list[Any]:
         """Return the stored events, of one stream or of all, in order."""
