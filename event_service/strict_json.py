@@ -150,7 +150,7 @@ def check_depth(text: str, name: str, levels: int = MAX_DEPTH) -> None:
         if text[token.start()] in "[{":
             depth += 1
             if depth > levels:
-                raise Rejected("too_deep", f"is nested deeper than {levels} levels", name)
+                raise Rejected("too_deep", f"is nested deeper than {MAX_DEPTH} levels", name)
         elif text[token.start()] in "]}":
             depth -= 1
 

@@ -65,7 +65,7 @@ def invoke(event: bytes, environment: dict[str, str], build: Path = BUILD) -> In
     https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
     """
     invocation = Invocation(event)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _api(invocation))
+    server = _Server(("127.0.0.1", 0), _api(invocation))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as directory:
         process = _start(Path(directory), build, f"127.0.0.1:{server.server_port}", environment)
@@ -104,6 +104,11 @@ def _start(directory: Path, build: Path, api: str, environment: dict[str, str]) 
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", start], cwd=function, env=inherited | variables | environment
     )
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Take no notice: at the end the runtime is waiting for another event, and is ended."""
 
 
 def _api(invocation: Invocation) -> type[BaseHTTPRequestHandler]:

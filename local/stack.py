@@ -73,8 +73,12 @@ def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: N
 
 
 def stop_when_terminated() -> None:
-    """Let the signal by which others end a process do what Ctrl-C does: leave, and stop what was started."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let the signals that end a process raise KeyboardInterrupt, so that what was started is stopped.
+
+    For Ctrl-C Python does so by itself, but not in the background of a shell.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def free_port() -> int:
