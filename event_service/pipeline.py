@@ -4,7 +4,7 @@ Each stage does its work for the whole batch at once. A record that fails at a s
 reason; the others go on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,26 +105,27 @@ def _apply(report: Report, stages: Stages, deadline: Deadline) -> None:
 
 def _publish(report: Report, stages: Stages, deadline: Deadline) -> None:
     """Publish the facts of the batch, then those that earlier batches left behind, as many as there is time for."""
-    failures = _deliver(report.changes, stages, deadline)
+    failures, left_behind = _deliver_and_settle(report.changes, stages, deadline)
     _fail(report, failures)
-    done = [change.key for change in report.changes if change.key not in failures]
-    report.published = len(done)
-    try:
-        left_behind = stages.notifications.settle(done, deadline)
-    except Unavailable as exc:
-        _fail(report, dict.fromkeys(done, exc))
-        return
+    report.published = len(report.changes) - len(failures)
     while left_behind:
-        failures = _deliver(left_behind, stages, deadline)
-        report.left_behind |= {change.key: failures.get(change.key) for change in left_behind}
-        done = [change.key for change in left_behind if change.key not in failures]
-        if not done:
-            return  # what keeps these from going out will keep the next
-        try:
-            left_behind = stages.notifications.settle(done, deadline)
-        except Unavailable as exc:
-            report.left_behind |= dict.fromkeys(done, exc)
-            return
+        taken = left_behind
+        failures, left_behind = _deliver_and_settle(taken, stages, deadline)
+        report.left_behind |= {change.key: failures.get(change.key) for change in taken}
+
+
+def _deliver_and_settle(
+    changes: Sequence[Change], stages: Stages, deadline: Deadline
+) -> tuple[dict[Key, RecordError], list[Change]]:
+    """Bring facts out and take them from the outbox; return the failures, and facts that others left behind."""
+    failures = _deliver(changes, stages, deadline)
+    done = [change.key for change in changes if change.key not in failures]
+    if changes and not done:
+        return failures, []  # what kept all of these from going out would keep others
+    try:
+        return failures, stages.notifications.settle(done, deadline)
+    except Unavailable as exc:
+        return failures | dict.fromkeys(done, exc), []
 
 
 def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> dict[Key, RecordError]:
@@ -151,10 +152,6 @@ def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> d
 
 def _fail(report: Report, failures: Mapping[Key, RecordError]) -> None:
     """Give every entry of a failed event its error: an event may be in a batch several times."""
-    for entry in _going_on(report.entries):
-        if entry.event is not None:
+    for entry in report.entries:
+        if entry.error is None and entry.event is not None:
             entry.error = failures.get(entry.event.key)
-
-
-def _going_on(entries: Iterable[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.error is None]
