@@ -70,6 +70,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise Rejected("not_finite", f"holds {name}, which is no JSON number")
 
 
+# Compact JSON of a value. One encoder for all: `json.dumps` would make a new one at each call.
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 _scan_value = json.JSONDecoder(  # type: ignore[attr-defined]  # the stubs leave it out
     parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
 ).scan_once
@@ -189,11 +192,6 @@ def leaves(text: str, name: str) -> Iterator[tuple[str, str | Number]]:
 def compose_object(members: Mapping[str, str]) -> str:
     """Return the object of these members, whose values are JSON texts."""
     return "{" + ",".join(f"{dumps(key)}:{text}" for key, text in members.items()) + "}"
-
-
-def dumps(value: Any) -> str:
-    """Return compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def same_value(one: str, other: str) -> bool:
