@@ -6,7 +6,6 @@ from typing import Final, Literal
 from uuid import UUID
 
 from event_service.instants import Instant
-from event_service.strict_json import Member
 
 Effect = Literal["upsert", "delete"]
 
@@ -28,10 +27,7 @@ NAMESPACE: Final = UUID("6b1f2f0e-6d5c-5d0e-9c1f-8f6f1d0a7e55")  # of every UUID
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A validated event. `data` is the JSON text of its `eventData`, exactly as it was received.
-
-    `data_members` are the members of `eventData`, read for the known types only.
-    """
+    """A validated event. `data` is the JSON text of its `eventData`, exactly as it was received."""
 
     id: str
     occurred_at: Instant
@@ -42,7 +38,6 @@ class Event:
     user_email: str | None
     causation_id: str | None
     data: str
-    data_members: Mapping[str, Member] | None = None
 
     @property
     def pk(self) -> str:

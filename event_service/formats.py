@@ -1,6 +1,5 @@
 """The formats events come in, each read into the canonical event: legacy, native and CloudEvents."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from uuid import uuid5
 
@@ -10,7 +9,7 @@ from event_service.envelope import Envelope
 from event_service.errors import Rejected
 from event_service.events import FACT_TYPES, KNOWN_TYPES, NAMESPACE, Effect, Event
 from event_service.instants import Instant, parse_instant, usable_instant
-from event_service.strict_json import Member, check_depth, members_of
+from event_service.strict_json import check_depth, members_of
 
 _MAX_ID_BYTES: Final = 900  # with the instant before it, it has to fit a DynamoDB sort key of 1,024 bytes
 
@@ -112,6 +111,7 @@ def _read_plain_event(envelope: Envelope) -> Event:
         user_email=plain.userEmail,
         causation_id=plain.causationId,
         data=envelope.members["eventData"].text,
+        updated_at=plain.eventData.get("updatedAt"),
     )
 
 
@@ -128,34 +128,31 @@ def _read_cloud_event(envelope: Envelope) -> Event:
         user_email=cloud.data.userEmail,
         causation_id=None,
         data=members_of(envelope.members["data"].text)["eventData"].text,
+        updated_at=cloud.data.eventData.get("updatedAt"),
     )
 
 
 def _canonical(
-    envelope: Envelope, *, occurred_at: Instant, event_type: str, item_type: str, data: str, **fields: Any
+    envelope: Envelope, *, occurred_at: Instant, event_type: str, item_type: str, updated_at: Any, **fields: Any
 ) -> Event:
     """Settle what formats have in common: the item type, and the time of an event that brings none."""
     prefix = event_type.partition(":")[0]
     if item_type not in ("", prefix):
         raise Rejected("invalid_field", "does not agree with the prefix of eventType", "itemType")
-    effect = KNOWN_TYPES.get(event_type)
-    data_members = members_of(data) if effect else None
     return Event(
-        occurred_at=occurred_at or _occurred_at(effect, data_members or {}, envelope),
+        occurred_at=occurred_at or _occurred_at(KNOWN_TYPES.get(event_type), updated_at, envelope),
         event_type=event_type,
         item_type=prefix,
-        data=data,
-        data_members=data_members,
         **fields,
     )
 
 
-def _occurred_at(effect: Effect | None, data: Mapping[str, Member], envelope: Envelope) -> Instant:
-    """Return the producer's time if the data has it; a deletion's data is older than the deletion."""
-    updated_at = usable_instant(data["updatedAt"].value if "updatedAt" in data else None)
-    if updated_at is None:
+def _occurred_at(effect: Effect | None, updated_at: Any, envelope: Envelope) -> Instant:
+    """Return the producer's time if the data of a known type has it; a deletion's data is older than the deletion."""
+    produced_at = usable_instant(updated_at) if effect else None
+    if produced_at is None:
         return envelope.time()
-    return max(updated_at, envelope.time()) if effect == "delete" else updated_at
+    return max(produced_at, envelope.time()) if effect == "delete" else produced_at
 
 
 def _envelope_id(envelope: Envelope, event_type: str) -> str:

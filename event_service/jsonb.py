@@ -12,7 +12,7 @@ _NUMERIC_EXPONENT = 2**30 - 1
 # jsonb prints numbers without exponents: 1e131071 is 8 characters here and 131,072 in every query that reads it.
 _NUMERIC_DIGITS_IN_ALL = 16 * 1024 * 1024
 
-_SUSPECT_NUMBER = re.compile(r"[0-9.]{1000}|[eE][+-]?[0-9]{3}")
+_SUSPECT_NUMBER = re.compile(r"(?<![0-9.])[0-9.]{1000}|[eE][+-]?[0-9]{3}")
 
 
 def check_numbers(text: str, name: str) -> None:

@@ -1,13 +1,14 @@
 """What an event of a known type makes of the user's notification for the item."""
 
 import json
+from collections.abc import Mapping
 from uuid import uuid5
 
 from event_service.errors import Rejected
 from event_service.events import NAMESPACE, Event
 from event_service.instants import usable_instant
 from event_service.jsonb import check_numbers
-from event_service.strict_json import compose_object, dumps
+from event_service.strict_json import Member, compose_object, dumps, members_of
 
 
 def notification_id(user_id: str, item_id: str) -> str:
@@ -25,7 +26,7 @@ def project(event: Event) -> str:
         Rejected: the event has no usable `date` where one is required, or a number that jsonb cannot hold.
 
     """
-    data = event.data_members or {}
+    data = members_of(event.data)
     deliver_at = usable_instant(data["date"].value if "date" in data else None)
     if deliver_at is None and event.effect == "upsert":
         problem = "is no RFC 3339 instant in the years 1-9999" if "date" in data else "is missing"
@@ -39,15 +40,14 @@ def project(event: Event) -> str:
             "itemType": dumps(event.item_type),
             "itemId": dumps(event.item_id),
             "deliverAt": dumps(deliver_at),
-            "notificationData": _enriched(event),
+            "notificationData": _enriched(event, data),
             "updatedAt": dumps(event.occurred_at),
         }
     )
 
 
-def _enriched(event: Event) -> str:
+def _enriched(event: Event, data: Mapping[str, Member]) -> str:
     """Return the event's data with what the delivery services need, every other member exactly as it came."""
-    data = event.data_members or {}
     texts = {
         field: data[field].value if field in data and isinstance(data[field].value, str) else ""
         for field in ("message", "url")  # the notification-service retries a null for ever

@@ -16,7 +16,9 @@ MAX_DEPTH = 64
 MAX_DEPTH_OF_FACTS = MAX_DEPTH + 1  # the data of an event stands one level deeper in its fact
 
 _skip_space = re.compile(r"[ \t\n\r]*").match
-_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
+# Strings, an unclosed one to the end of the text, and whatever else is no bracket. Possessive: never tried twice.
+_NOT_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"\[\]{}]++', re.DOTALL)
+_INNERMOST_PAIRS = re.compile(r"\[\]|\{\}")
 _SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -60,7 +62,7 @@ class Number:
 
 
 class Member(NamedTuple):
-    """A member of an object: its value (numbers as `Number`) and the exact text it stands in the document with."""
+    """A member of an object: its value (numbers not exact) and the exact text it stands in the document with."""
 
     value: Any
     text: str
@@ -73,8 +75,10 @@ def _refuse_constant(name: str) -> NoReturn:
 # Compact JSON of a value. One encoder for all: `json.dumps` would make a new one at each call.
 dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
+# A number as a value only has to be no text: every digit of it is in the text of the member. int() would refuse more
+# than 4,300 digits.
 _scan_value = json.JSONDecoder(  # type: ignore[attr-defined]  # the stubs leave it out
-    parse_int=Number, parse_float=Number, parse_constant=_refuse_constant
+    parse_int=float, parse_float=float, parse_constant=_refuse_constant
 ).scan_once
 
 
@@ -148,14 +152,14 @@ def check_depth(text: str, name: str, levels: int = MAX_DEPTH) -> None:
     """
     if text.count("{") + text.count("[") <= levels:
         return
-    depth = 0
-    for token in _TOKEN.finditer(text):
-        if text[token.start()] in "[{":
-            depth += 1
-            if depth > levels:
-                raise Rejected("too_deep", f"is nested deeper than {MAX_DEPTH} levels", name)
-        elif text[token.start()] in "]}":
-            depth -= 1
+    brackets = _NOT_BRACKETS.sub("", text)
+    for _ in range(levels):
+        brackets, pairs = _INNERMOST_PAIRS.subn("", brackets)
+        if not pairs:
+            break
+    # What is left belongs to further levels, or has no counterpart: then the parser is to say what is wrong.
+    if len(brackets) > levels or _INNERMOST_PAIRS.search(brackets):
+        raise Rejected("too_deep", f"is nested deeper than {MAX_DEPTH} levels", name)
 
 
 def _check_text(text: str, name: str) -> None:
@@ -195,9 +199,9 @@ def compose_object(members: Mapping[str, str]) -> str:
 
 
 def same_value(one: str, other: str) -> bool:
-    """Tell whether two valid objects are equal as JSON values."""
-    return one == other or _values(one) == _values(other)
+    """Tell whether two valid documents are equal as JSON values."""
+    return one == other or _exact(one) == _exact(other)
 
 
-def _values(text: str) -> dict[str, Any]:
-    return {key: member.value for key, member in members_of(text).items()}
+def _exact(text: str) -> Any:
+    return json.loads(text, parse_int=Number, parse_float=Number)

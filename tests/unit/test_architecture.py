@@ -14,7 +14,7 @@ PURE = {
     "strict_json": {"errors"},
     "jsonb": {"errors", "strict_json"},
     "envelope": {"errors", "instants", "strict_json"},
-    "events": {"instants", "strict_json"},
+    "events": {"instants"},
     "formats": {"envelope", "errors", "events", "instants", "strict_json"},
     "projection": {"errors", "events", "instants", "jsonb", "strict_json"},
     "facts": {"events", "instants", "strict_json"},
