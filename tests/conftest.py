@@ -59,6 +59,11 @@ def database_url(stack: Stack, migrated_template: str) -> str:
 @pytest.fixture
 def aws(stack: Stack) -> Aws:
     """Make a fresh table, topic and queue."""
+    return make_aws(stack)
+
+
+def make_aws(stack: Stack) -> Aws:
+    """Make a table as the template has it, and a topic with a queue subscribed to it."""
     number = next(_numbers)
     dynamodb = boto3.client("dynamodb", endpoint_url=stack.endpoint_url)
     sns = boto3.client("sns", endpoint_url=stack.endpoint_url)
