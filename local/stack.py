@@ -66,10 +66,10 @@ def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: N
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stop:
         progress("starting PostgreSQL")
-        database_url = stop.enter_context(_postgres(directory / "postgres"))
+        postgres = stop.enter_context(running_postgres(directory / "postgres"))
         progress("starting the AWS emulator")
         endpoint_url = stop.enter_context(_emulator(directory))
-        yield Stack(database_url, endpoint_url)
+        yield Stack(postgres.url, endpoint_url)
 
 
 def stop_when_terminated() -> None:
@@ -98,22 +98,33 @@ def create_database(stack: Stack, name: str, template: str = "template1") -> str
     return stack.database_url.rpartition("/")[0] + "/" + name
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """A running server: the URL of its superuser, and how to restart it."""
+
+    url: str
+    restart: Callable[[], None]
+
+
 @contextmanager
-def _postgres(directory: Path) -> Iterator[str]:
+def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 trust\n") -> Iterator[Postgres]:
+    """Run PostgreSQL on a free port with fresh data in a directory; `access` is its pg_hba.conf."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     server = PostgresServer(directory)
     server.ensure_pgdata_inited()
+    (directory / "pg_hba.conf").write_text(access)
     port = free_port()
-
-    def control(*arguments: str) -> None:
-        pgexec("pg_ctl", ("-w", "-D", str(directory), *arguments), bin_path=server.bin_path, user=server.system_user)
-
     # The data does not outlive the stack: no need to wait for the disk.
     options = f"-h 127.0.0.1 -p {port} -k {directory} -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-    control("-o", options, "-l", str(directory / "log"), "start")
+
+    def control(*arguments: str) -> None:
+        command = ("-w", "-D", str(directory), "-l", str(directory / "log"), "-o", options, *arguments)
+        pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
+
+    control("start")
     try:
-        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        yield Postgres(f"postgresql://postgres@127.0.0.1:{port}/postgres", lambda: control("-m", "fast", "restart"))
     finally:
         control("-m", "immediate", "stop")
 
