@@ -5,6 +5,8 @@ queue is where it belongs. Or the world is: a backend did not do its part, and a
 Either way the record goes back to the queue; nothing of a rejected event is stored or applied.
 """
 
+import traceback
+from pathlib import Path
 from typing import Literal
 
 RejectionReason = Literal[
@@ -45,3 +47,10 @@ class Unavailable(RecordError):
     def __init__(self, backend: Backend, message: str, *, retryable: bool = False) -> None:
         super().__init__(backend, message)
         self.retryable = retryable
+
+
+def internal_error(exc: Exception) -> Unavailable:
+    """Return what an exception that nobody expected makes of a record: its type and place, but not its text."""
+    *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
+    place = f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+    return Unavailable("internal", f"{type(exc).__name__} at {place}")

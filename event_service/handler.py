@@ -20,7 +20,7 @@ from event_service.aws import MAX_CONCURRENT_REQUESTS, make_client
 from event_service.config import Settings
 from event_service.database import Database
 from event_service.deadline import Deadline
-from event_service.errors import RecordError, Rejected, Unavailable
+from event_service.errors import RecordError, Rejected, internal_error
 from event_service.event_store import EventStore
 from event_service.instants import epoch_seconds, now
 from event_service.notifications import Notifications
@@ -87,9 +87,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     try:
         report = pipeline.process(records, service.stages, _deadline(context))
     except Exception as exc:  # noqa: BLE001  # whatever it is: unanswered, it would be every record's failure
-        _log_exception(service.logger, exc)
-        failure = Unavailable("internal", type(exc).__name__)
-        report = pipeline.Report([pipeline.Entry(error=failure) for _ in records])
+        report = pipeline.Report([pipeline.Entry(error=internal_error(exc)) for _ in records])
     for record, entry in zip(records, report.entries, strict=True):
         if entry.error is not None:
             _log_failure(service.logger, record, entry)
@@ -140,16 +138,6 @@ def _log_left_behind(logger: Logger, report: pipeline.Report) -> None:
                 "fact left behind again",
                 extra={"pk": pk, "sk": sk, "reason": error.reason, "error": str(error)},
             )
-
-
-def _log_exception(logger: Logger, exc: Exception) -> None:
-    """Say where it came from; the text of an exception may quote what the event holds."""
-    frames = []
-    traceback = exc.__traceback__
-    while traceback is not None:
-        frames.append(f"{traceback.tb_frame.f_code.co_qualname}:{traceback.tb_lineno}")
-        traceback = traceback.tb_next
-    logger.error("batch failed", extra={"error": type(exc).__name__, "frames": frames})
 
 
 def _count(service: Service, report: pipeline.Report) -> None:

@@ -22,8 +22,8 @@ _FACTS_LEFT_BEHIND_AT_ONCE: Final = 10  # one request to SNS: the next are claim
 _SECONDS_TO_PUBLISH_THEM: Final = 2
 
 # Classes of SQLSTATE after which the same statement may succeed: lost connections, deadlocks, a lack of resources,
-# locks, operators at work. https://www.postgresql.org/docs/16/errcodes-appendix.html
-_TRANSIENT: Final = ("08", "25", "40", "53", "55", "57", "58")
+# operators at work. https://www.postgresql.org/docs/16/errcodes-appendix.html
+_TRANSIENT: Final = ("08", "25", "40", "53", "57", "58")
 # And those that no row is to blame for: wrong credentials, database or privileges; functions that are not there.
 _MISCONFIGURED: Final = ("28", "3D", "42")
 
@@ -56,7 +56,7 @@ class Notifications:
             failure = _failure(exc)
             if len(events) == 1 or failure.retryable or _is_misconfiguration(exc) or not deadline.remaining():
                 return [], dict.fromkeys((event.key for event, _ in events), failure)
-        # PostgreSQL refused something in one of the rows: in halves, that row fails alone.
+        # PostgreSQL refused one of the rows, or somebody has it locked: in halves, that row fails alone.
         half = len(events) // 2
         changes, failures = self.apply(events[:half], deadline)
         more_changes, more_failures = self.apply(events[half:], deadline)

@@ -11,7 +11,7 @@ from typing import Any
 
 from event_service.deadline import Deadline
 from event_service.envelope import open_envelope
-from event_service.errors import RecordError, Unavailable
+from event_service.errors import RecordError, Unavailable, internal_error
 from event_service.event_store import EventStore
 from event_service.events import Event
 from event_service.facts import Change, fact_of, may_be_truncated
@@ -76,6 +76,8 @@ def parse(record: Mapping[str, Any]) -> Entry:
         check_size(entry.event, entry.notification)
     except RecordError as exc:
         entry.error = exc
+    except Exception as exc:  # noqa: BLE001  # a bug that one record brings out is no other record's failure
+        entry.error = internal_error(exc)
     return entry
 
 

@@ -10,7 +10,7 @@
 CREATE FUNCTION apply_events(events json)
 RETURNS TABLE (pk text, sk text, change text, notification_id text, user_id text, user_email text, notification text)
 LANGUAGE plpgsql
-SET lock_timeout = '3s'
+SET lock_timeout = '1s'
 AS $$
 #variable_conflict use_column
 DECLARE

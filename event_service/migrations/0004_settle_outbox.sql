@@ -5,7 +5,7 @@
 CREATE FUNCTION settle_outbox(delivered json, claims integer)
 RETURNS TABLE (pk text, sk text, change text, notification_id text, user_id text, user_email text, notification text)
 LANGUAGE plpgsql
-SET lock_timeout = '3s'
+SET lock_timeout = '1s'
 AS $$
 #variable_conflict use_column
 BEGIN

@@ -236,11 +236,15 @@ def test_concurrent_deliveries_make_one_change_each(database_url: str, connectio
     assert decided == [("event-27",), ("event-28",), ("event-29",)]
 
 
-def test_a_locked_row_fails_its_batch_in_bounded_time(notifications: Notifications, database_url: str) -> None:
-    """It goes back to the queue, with the lock as the reason."""
-    apply(notifications, event(1))
+def test_a_locked_row_fails_alone_in_bounded_time(notifications: Notifications, database_url: str) -> None:
+    """Whoever holds the lock, its neighbours are applied; it goes back to the queue."""
+    batch = [event(number, item_id=f"item-{number}") for number in range(10)]
+    apply(notifications, *batch)
+    later = [event(number + 10, item_id=f"item-{number}") for number in range(10)]
     with psycopg.connect(database_url) as other:
-        other.execute("SELECT * FROM notifications FOR UPDATE")
-        _, failures = apply(notifications, event(2), seconds=4)
-    assert "LockNotAvailable" in str(failures[event(2).key]) or "no answer" in str(failures[event(2).key])
-    assert kinds(notifications, event(2)) == ["01 updated", "02 updated"][1:]
+        other.execute("SELECT * FROM notifications WHERE item_id = 'item-3' FOR UPDATE")
+        changes, failures = apply(notifications, *later)
+    assert [str(failure) for failure in failures.values()] == ["LockNotAvailable (55P03)"]
+    assert [*failures] == [later[3].key]
+    assert len(changes) == 9
+    assert kinds(notifications, later[3]) == ["13 updated"]

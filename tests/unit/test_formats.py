@@ -7,6 +7,7 @@ from event_service.envelope import open_envelope
 from event_service.errors import Rejected
 from event_service.events import Event
 from event_service.formats import read_event
+from event_service.pipeline import parse
 from tests.unit.messages import REMINDER, SENT, cloud_event, legacy, native, raw, wrapped
 
 Json = dict[str, Any]
@@ -171,3 +172,17 @@ def test_a_message_that_is_not_json_is_told_from_a_body_that_is_not() -> None:
     """The field says which of the two documents is at fault."""
     assert rejection(wrapped("{")) == ("not_json", "Message")
     assert rejection(raw("{")) == ("not_json", "body")
+
+
+def test_a_record_that_brings_out_a_bug_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reason has the place and not the text, which may quote the event."""
+
+    def buggy(_: Any) -> None:
+        raise KeyError("alice@example.com")
+
+    monkeypatch.setattr("event_service.pipeline.project", buggy)
+    entry = parse(raw(legacy()))
+    assert entry.error is not None
+    assert entry.error.reason == "internal"
+    assert str(entry.error).startswith("KeyError at test_formats.py:")
+    assert "alice" not in str(entry.error)
