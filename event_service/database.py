@@ -1,5 +1,6 @@
 """The connection to PostgreSQL: made when needed, kept between invocations, replaced when it is dead."""
 
+import gc
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,15 +49,20 @@ def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedCo
         psycopg.Error: it cannot be opened.
 
     """
-    return TimeLimitedConnection.connect(
-        settings.url,
-        autocommit=True,
-        prepare_threshold=None,
-        connect_timeout=_CONNECT_SECONDS,
-        tcp_user_timeout=int(_STATEMENT_SECONDS * 1000),
-        application_name="event-service",
-        **({} if settings.url else connection_parameters(settings, secrets)),
-    )
+    try:
+        return TimeLimitedConnection.connect(
+            settings.url,
+            autocommit=True,
+            prepare_threshold=None,
+            connect_timeout=_CONNECT_SECONDS,
+            tcp_user_timeout=int(_STATEMENT_SECONDS * 1000),
+            application_name="event-service",
+            **({} if settings.url else connection_parameters(settings, secrets)),
+        )
+    except errors.ConnectionTimeout:
+        # psycopg leaves the socket of such an attempt in a reference cycle, and a server process waiting at its end.
+        gc.collect()
+        raise
 
 
 def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) -> dict[str, Any]:

@@ -2,15 +2,27 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import MAGIC_NUMBER
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
 
+# The sources of the build; the rest of the tree may change under other tests.
+SOURCES = ("event_service", "layers")
+
+
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sources_before() -> set[str]:
+    return source_files()
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, sources_before: set[str]) -> Path:
     """What `sam build` makes for AWS."""
     directory = tmp_path_factory.mktemp("build")
     command = [str(Path(sys.executable).with_name("sam")), "build", "--build-dir", str(directory)]
@@ -20,6 +32,22 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert result.returncode == 0, result.stderr
     return directory
+
+
+def make(artifacts: Path, *variables: str) -> str:
+    """Build the function alone, for the Python of the tests, and return what make said."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    makefile = ROOT / "layers" / "targets" / f"{version}-x86_64" / "Makefile"
+    command = ["make", "-f", str(makefile), "build-EventServiceFunction", f"ARTIFACTS_DIR={artifacts}", *variables]
+    environment = os.environ | {"PYTHON": sys.executable}
+    return subprocess.run(
+        command, cwd=ROOT / "event_service", env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def source_files() -> set[str]:
+    files = {f"{source}/{name}" for source in SOURCES for name in files_of(ROOT / source)}
+    return {name for name in files if not name.endswith(".pyc")}
 
 
 def files_of(directory: Path) -> set[str]:
@@ -70,8 +98,36 @@ def test_botocore_knows_every_service_the_code_uses(built: Path) -> None:
     assert used == {path.name for path in data.iterdir() if path.is_dir()}
 
 
-def test_building_leaves_the_source_tree_alone() -> None:
+def test_building_leaves_the_source_tree_alone(sources_before: set[str], built: Path) -> None:
     """Everything is made in SAM's own folders."""
-    command = ["git", "status", "--porcelain", "--ignored", "layers", "event_service"]
-    status = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert [line for line in status.splitlines() if line.startswith("!!") and "__pycache__" not in line] == []
+    assert built.is_dir()
+    assert source_files() == sources_before
+
+
+def test_every_module_comes_with_bytecode_that_is_never_checked(tmp_path: Path) -> None:
+    """For the Python it was built for, whatever packaging does to time stamps; its file names are those in Lambda."""
+    make(tmp_path / "with space")
+    package = tmp_path / "with space" / "event_service"
+    modules = {path.stem for path in package.glob("*.py")}
+    compiled = list((package / "__pycache__").glob("*.pyc"))
+    assert {path.name.split(".")[0] for path in compiled} == modules
+    for path in compiled:
+        code = path.read_bytes()
+        assert code[:4] == MAGIC_NUMBER
+        # 1 = hash-based, without the bit for checking the source: https://peps.python.org/pep-0552/
+        assert int.from_bytes(code[4:8], "little") == 1
+        assert b"/var/task/event_service/" in code
+
+
+def test_a_build_without_that_python_says_so_and_has_no_bytecode(tmp_path: Path) -> None:
+    """Bytecode of another version would be dead weight."""
+    said = make(tmp_path, "RUNTIME=python3.0")
+    assert "no python3.0 on this machine: the package is built without bytecode" in said
+    assert not [name for name in files_of(tmp_path) if name.endswith(".pyc")]
+
+
+def test_every_target_of_the_template_can_be_built(source: Any) -> None:
+    """Each Python on each processor that the parameters allow has its folder."""
+    allowed = [source["Parameters"][name]["AllowedValues"] for name in ("PythonRuntime", "Architecture")]
+    targets = {path.parent.name for path in (ROOT / "layers" / "targets").glob("*/Makefile")}
+    assert targets == {"-".join(target) for target in product(*allowed)}

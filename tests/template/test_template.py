@@ -49,6 +49,15 @@ def test_the_event_source_mapping_reports_partial_failures(resources: Any) -> No
     }
 
 
+def test_a_batch_that_waits_and_then_runs_is_done_well_before_its_records_show_again(
+    source: Any, resources: Any
+) -> None:
+    """While the window fills, the records it has wait invisibly: it leaves time for the function and one retry."""
+    window = source["Parameters"]["BatchWindowSeconds"]["MaxValue"]
+    timeout = properties(resources, "EventServiceFunction")["Timeout"]
+    assert window + 2 * timeout < properties(resources, "EventQueue")["VisibilityTimeout"]
+
+
 def test_the_parameters_of_a_batch_are_what_lambda_takes(source: Any) -> None:
     """Batches above 10 need a window; concurrency is limited to 2 to 1,000."""
     parameters = source["Parameters"]
@@ -73,9 +82,9 @@ def test_the_event_store_is_what_the_contract_says(resources: Any) -> None:
 
 
 def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
-    """Each action on one resource by its name; the secret only where there is one."""
+    """Each action on one resource by its name; the secret only where there is one, the network only in a VPC."""
     (policy,) = properties(resources, "EventServiceRole")["Policies"]
-    *always, secret = policy["PolicyDocument"]["Statement"]
+    *always, secret, network = policy["PolicyDocument"]["Statement"]
     assert {statement["Sid"]: (statement["Action"], json.dumps(statement["Resource"])) for statement in always} == {
         "ReceiveEvents": (
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
@@ -95,9 +104,10 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
     assert (condition, otherwise) == ("UseDatabaseSecret", {"Ref": "AWS::NoValue"})
     assert statement["Action"] == "secretsmanager:GetSecretValue"
     assert statement["Resource"] == {"Ref": "DatabaseSecretArn"}
-    managed = properties(resources, "EventServiceRole")["ManagedPolicyArns"]["Fn::If"]
-    assert managed[0] == "InVpc"
-    assert managed[2] == {"Ref": "AWS::NoValue"}
+    condition, statement, otherwise = network["Fn::If"]
+    assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
+    assert all(action.startswith("ec2:") and "*" not in action for action in statement["Action"])
+    assert "ManagedPolicyArns" not in properties(resources, "EventServiceRole")
 
 
 def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
@@ -129,12 +139,47 @@ def test_the_function_runs_on_the_target_of_the_parameters(source: Any, resource
     assert source["Parameters"]["Architecture"]["Default"] == "arm64"
 
 
+def test_the_database_is_given_one_way(source: Any) -> None:
+    """With a URL the secret is neither in the environment nor readable; one of the two has to be there."""
+    not_the_url, a_secret = source["Conditions"]["UseDatabaseSecret"]["Fn::And"]
+    assert not_the_url == {"Fn::Not": [{"Condition": "UseDatabaseUrl"}]}
+    assert a_secret == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DatabaseSecretArn"}, ""]}]}
+    (assertion,) = source["Rules"]["TheDatabaseIsGiven"]["Assertions"]
+    assert list(assertion["Assert"]) == ["Fn::Or"]
+
+
+def test_the_function_joins_a_vpc_only_where_subnets_are_given(source: Any, resources: Any) -> None:
+    """Outside of one by default."""
+    condition, network, otherwise = properties(resources, "EventServiceFunction")["VpcConfig"]["Fn::If"]
+    assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
+    assert network == {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
+    assert source["Parameters"]["VpcSubnetIds"]["Default"] == ""
+
+
+def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
+    """Topics, queues, table, function and log."""
+    assert set(template["Outputs"]) == {
+        "EventTopicArn",
+        "EventQueueUrl",
+        "EventQueueArn",
+        "EventDeadLetterQueueUrl",
+        "NotificationTopicArn",
+        "EventStoreTableName",
+        "EventServiceFunctionName",
+        "EventServiceFunctionArn",
+        "EventServiceLogGroupName",
+    }
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("EVENT_STORE_TABLE", {"Ref": "EventStoreTable"}),
         ("NOTIFICATION_TOPIC_ARN", {"Ref": "NotificationTopic"}),
         ("EVENT_RETENTION_DAYS", {"Ref": "EventRetentionDays"}),
+        ("POWERTOOLS_SERVICE_NAME", "event-service"),
+        ("POWERTOOLS_METRICS_NAMESPACE", "EventService"),
+        ("POWERTOOLS_LOG_LEVEL", {"Ref": "LogLevel"}),
         ("DATABASE_URL", {"Fn::If": ["UseDatabaseUrl", {"Ref": "DatabaseUrl"}, {"Ref": "AWS::NoValue"}]}),
         *(
             (variable, {"Fn::If": ["UseDatabaseSecret", {"Ref": parameter}, {"Ref": "AWS::NoValue"}]})
@@ -167,6 +212,8 @@ def test_a_dead_letter_raises_the_alarm(resources: Any) -> None:
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["EventDeadLetterQueue", "QueueName"]}}
     ]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+    told = {"Fn::If": ["TellOfAlarms", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    assert alarm["AlarmActions"] == told
 
 
 def test_every_parameter_is_described_and_stands_in_a_group(source: Any) -> None:
