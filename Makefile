@@ -18,7 +18,7 @@ demo: $(READY) ## Build, start everything, run a reminder's life through the eve
 	@$(BIN)/python -m local.demo
 
 test: lint ## Run everything CI runs: linters, types and all tests on real backends
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for each
 	@$(BIN)/python -m tests.soak $(SOAK)

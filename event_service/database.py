@@ -1,7 +1,7 @@
 """The connection to PostgreSQL: made when needed, kept between invocations, replaced when it is dead."""
 
-import gc
 import json
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -59,9 +59,9 @@ def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedCo
             application_name="event-service",
             **({} if settings.url else connection_parameters(settings, secrets)),
         )
-    except errors.ConnectionTimeout:
-        # psycopg leaves the socket of such an attempt in a reference cycle, and a server process waiting at its end.
-        gc.collect()
+    except errors.ConnectionTimeout as exc:
+        # psycopg leaves the attempt, with its socket, in a frame that the exception keeps alive in a cycle.
+        traceback.clear_frames(exc.__traceback__)
         raise
 
 

@@ -1,0 +1,76 @@
+"""The ways in which a disturbed batch can go on."""
+
+from collections.abc import Sequence
+
+from tests.contract.records import Record
+
+from .lane import Lane
+from .scenarios import Scenario, later_batch
+from .script import Fault
+from .worker import Answer
+
+DELIVERIES = 5  # as the queue's maxReceiveCount
+
+
+def run(lane: Lane, scenario: Scenario, fault: Fault | None = None, *, newer: bool = False) -> set[str]:
+    """Deliver a scenario's batch until it is acknowledged but for the bad record; the first delivery has the fault.
+
+    `newer`: newer events of its items are delivered between the first and the second time.
+
+    Returns:
+        The ids of the events that were overtaken: not applied when a later one of the same item was.
+
+    """
+    _begin(lane, scenario)
+    answer = lane.deliver(scenario.batch, fault, cold=scenario.cold)
+    assert fault is None or lane.proxy.script.hit is not None, "the fault did not happen"
+    overtaken = _overtaken(lane, scenario)
+    if newer:
+        between = lane.deliver(scenario.newer)
+        assert between is not None
+        assert between.failed == set(), between.log
+        overtaken |= _overtaken(lane, scenario)
+    bad = scenario.bad["messageId"]
+    waiting = _to_redeliver(scenario.batch, answer)
+    for _ in range(DELIVERIES - 1):
+        if [record["messageId"] for record in waiting] == [bad]:
+            return overtaken
+        answer = lane.deliver(waiting)
+        waiting = _to_redeliver(waiting, answer)
+        assert bad in {record["messageId"] for record in waiting}
+    raise AssertionError(f"not acknowledged after {DELIVERIES} deliveries: {answer and answer.log}")
+
+
+def run_without_redelivery(lane: Lane, scenario: Scenario, fault: Fault) -> set[str]:
+    """Deliver a scenario's batch once, with a fault, and 16 minutes later another; return what had been applied."""
+    _begin(lane, scenario)
+    lane.deliver(scenario.batch, fault, cold=scenario.cold)
+    assert lane.proxy.script.hit is not None, "the fault did not happen"
+    applied = lane.applied()
+    lane.age_outbox()
+    answer = lane.deliver(later_batch())
+    assert answer is not None
+    assert answer.failed == set(), answer.log
+    return applied
+
+
+def _begin(lane: Lane, scenario: Scenario) -> None:
+    lane.reset()
+    answer = lane.deliver(scenario.before)
+    assert answer is not None
+    assert answer.failed == set(), answer.log
+
+
+def _to_redeliver(records: Sequence[Record], answer: Answer | None) -> list[Record]:
+    """Return what SQS delivers again: what is answered as failed, or all where there was no answer."""
+    return [record for record in records if answer is None or record["messageId"] in answer.failed]
+
+
+def _overtaken(lane: Lane, scenario: Scenario) -> set[str]:
+    applied = lane.applied()
+    last = {scenario.place[name] for name in applied}
+    return {
+        name
+        for name, (item, second) in scenario.place.items()
+        if name not in applied and any(item == other and second < later for other, later in last)
+    }

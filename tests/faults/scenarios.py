@@ -1,0 +1,94 @@
+"""The batches that the matrix disturbs."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.contract.cases import REMINDER, cloudevent, legacy, reminder_data
+from tests.contract.records import Record, again, raw, text, wrapped
+
+CREATED, UPDATED, DELETED = "reminder:created", "reminder:updated", "reminder:deleted"
+NOTE = "note:added"
+
+
+@dataclass
+class Scenario:
+    """A batch, what was delivered before it, and what may come between its two deliveries.
+
+    `place` has, by event id, the item of each event and its second: of one item's events the later decide. `cold`:
+    the function has no connection to PostgreSQL when the batch comes. `bad` can never be acknowledged.
+    """
+
+    cold: bool
+    before: list[Record] = field(default_factory=list)
+    batch: list[Record] = field(default_factory=list)
+    newer: list[Record] = field(default_factory=list)
+    bad: Record = field(default_factory=lambda: raw('{"userId": "user-a"', {"eventType": CREATED}))
+    place: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def event(self, kind: str, item: str, second: int, **data: Any) -> Record:
+        """Make a native event, named for its item and second."""
+        name = f"{item}-{second}"
+        self.place[name] = (item, second)
+        body = {
+            "id": name,
+            "occurredAt": f"2026-11-23T06:00:{second:02}.5Z",
+            "eventType": kind,
+            "itemType": kind.partition(":")[0],
+        } | legacy(itemId=item, eventData=reminder_data(**({"id": item, "message": name} | data)))
+        return raw(text(body)) if second % 2 else wrapped(text(body))
+
+
+def mixed() -> Scenario:
+    """More events than one request to DynamoDB takes and more facts than one to SNS, of every kind."""
+    it = Scenario(cold=True)
+    it.before = [it.event(CREATED, "known", 10), it.event(CREATED, "moved", 11), it.event(NOTE, "note-old", 1)]
+    life = [it.event(CREATED, "life", 1), it.event(UPDATED, "life", 2), it.event(DELETED, "life", 3)]
+    command = it.event("notification:create", "command", 4)
+    legacy_event = wrapped(
+        text(legacy(itemId="legacy", eventData=reminder_data(id="legacy"))), REMINDER, message_id="legacy-0"
+    )
+    it.place["legacy-0"] = ("legacy", 0)
+    cloud = wrapped(text(cloudevent(subject="cloud")))
+    it.place["/reminders/1"] = ("cloud", 0)
+    it.batch = [
+        it.before[0],  # stored, applied and published already
+        it.before[2],  # stored already
+        *life[::-1],
+        it.event(UPDATED, "moved", 12),
+        it.event(UPDATED, "moved", 5),  # late: stored only
+        it.event(DELETED, "never", 6),  # leaves a tombstone and has no fact
+        it.bad,
+        command,
+        again(command),
+        legacy_event,
+        cloud,
+        it.event(CREATED, "odd \u2603 'quoted'", 7, url="https://example.org/?a=1&b=%20"),
+        *(it.event(CREATED, f"new-{number}", 8) for number in range(5)),
+        *(it.event(NOTE, f"note-{number}", 9) for number in range(12)),
+    ]
+    it.newer = [it.event(UPDATED, item, 30) for item in ("life", "moved", "command", "new-0")]
+    return it
+
+
+def large() -> Scenario:
+    """A few events to a function that is warm; one is so large that its fact is stored before it is published."""
+    it = Scenario(cold=False)
+    it.before = [it.event(CREATED, "warm", 1)]
+    it.batch = [
+        it.event(CREATED, "large", 2, message="long " * 13_500),
+        it.event(UPDATED, "large", 3),
+        it.bad,
+        it.event(NOTE, "note", 4),
+    ]
+    it.newer = [it.event(UPDATED, "large", 30)]
+    return it
+
+
+def later_batch() -> list[Record]:
+    """A batch of one event that is stored only."""
+    body = {"id": "later", "occurredAt": "2026-11-23T07:00:00Z", "eventType": NOTE, "itemType": "note"}
+    return [raw(json.dumps(body | {"userId": "user-a", "itemId": "later", "eventData": {}}))]
+
+
+SCENARIOS = {"mixed": mixed(), "large": large()}

@@ -1,0 +1,182 @@
+"""§5 at every request: whatever happens to it, the redeliveries end where an undisturbed run does."""
+
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import get_args
+
+import pytest
+
+from local.stack import Stack
+
+from .conftest import Count
+from .lane import Lane, State, open_lane
+from .runs import run, run_without_redelivery
+from .scenarios import SCENARIOS
+from .script import Fault, Mode, Request
+
+_LANES = 2
+_LANES_THAT_WAIT = 8  # a delayed request costs no CPU
+_LIMIT_SECONDS = 0.5
+# After these the function knows that SNS did not take a message, and no fact is published twice.
+_CLEAR: tuple[Mode, ...] = ("refuse", "throttle", "fail one entry")
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+# Once, and from there on for the whole delivery; the process can be killed only once.
+FAULTS = [(mode, onward) for mode in MODES for onward in (False, True) if not (onward and mode.startswith("kill"))]
+every_fault = pytest.mark.parametrize(
+    ("mode", "onward"), FAULTS, ids=[f"{mode}, {'onward' if onward else 'once'}" for mode, onward in FAULTS]
+)
+
+Lanes = Callable[[Mode], "queue.Queue[Lane]"]
+Run = Callable[[Lane, str, Fault], int]
+Undisturbed = dict[tuple[str, bool], State]
+Positions = dict[str, list[Request]]
+
+
+@pytest.fixture(scope="module")
+def lanes(stack: Stack, migrated_template: str) -> Iterator[Lanes]:
+    """The lanes to run a mode in, made when they are first asked for."""
+    made: dict[bool, queue.Queue[Lane]] = {}
+    with ExitStack() as stop:
+
+        def lanes_for(mode: Mode) -> "queue.Queue[Lane]":
+            waits = mode == "delay"
+            if waits not in made:
+                made[waits] = queue.Queue()
+                for _ in range(_LANES_THAT_WAIT if waits else _LANES):
+                    limit = _LIMIT_SECONDS if waits else None
+                    made[waits].put(stop.enter_context(open_lane(stack, migrated_template, limit)))
+            return made[waits]
+
+        yield lanes_for
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lanes: Lanes) -> Undisturbed:
+    """The end of every scenario, without and with newer events, when nothing goes wrong."""
+    lane = lanes("refuse").get()
+    ends = {}
+    for name, scenario in SCENARIOS.items():
+        for newer in (False, True):
+            run(lane, scenario, newer=newer)
+            ends[name, newer] = lane.state()
+    lanes("refuse").put(lane)
+    return ends
+
+
+@pytest.fixture(scope="module")
+def positions(lanes: Lanes) -> Positions:
+    """Every request of each scenario's batch, counted when nothing goes wrong."""
+    lane = lanes("refuse").get()
+    requests = {}
+    for name, scenario in SCENARIOS.items():
+        run(lane, scenario)
+        requests[name] = lane.requests()
+    lanes("refuse").put(lane)
+    return requests
+
+
+@pytest.fixture
+def matrix(lanes: Lanes, positions: Positions, count: Count) -> Callable[[str, Mode, bool, Run], None]:
+    """Run one mode at every position of every scenario, lanes side by side, and count."""
+
+    def run_all(way: str, mode: Mode, onward: bool, one: Run) -> None:
+        free = lanes(mode)
+
+        def run_one(name: str, at: int) -> int:
+            lane = free.get()
+            try:
+                return one(lane, name, Fault(mode, at, onward))
+            except AssertionError as exc:
+                exc.add_note(f"{name}: {mode} at request {at} of {positions[name]}{' and on' if onward else ''}")
+                raise
+            finally:
+                free.put(lane)
+
+        with ThreadPoolExecutor(free.qsize()) as pool:
+            runs = [
+                pool.submit(run_one, name, at)
+                for name, requests in positions.items()
+                for at, request in enumerate(requests, 1)
+                if mode != "fail one entry" or request.backend != "postgresql"
+            ]
+        count(way, sum(map(len, positions.values())), len(runs), sum(each.result() for each in runs))
+
+    return run_all
+
+
+def test_a_batch_makes_the_requests_it_was_designed_for(positions: Positions, undisturbed: Undisturbed) -> None:
+    """The batches are large enough to be sent in several requests, and have something of every kind."""
+    names = [f"{request.backend} {request.operation}" for request in positions["mixed"]]
+    assert names.count("dynamodb BatchExecuteStatement") == 3
+    assert names.count("dynamodb BatchGetItem") == 1
+    assert names.count("sns PublishBatch") == 2
+    assert names.count("postgresql connect") == 1
+    assert names.count("postgresql statement") == 2
+    assert "postgresql connect" not in {f"{request.backend} {request.operation}" for request in positions["large"]}
+    assert undisturbed["mixed", False].repeats == 0
+    assert {"life-1", "life-2", "life-3", "moved-12"} < set(undisturbed["mixed", False].facts)
+
+
+@every_fault
+def test_a_redelivered_batch_ends_as_an_undisturbed_one(
+    matrix: Callable[..., None], undisturbed: Undisturbed, mode: Mode, onward: bool
+) -> None:
+    """Same events, rows, view and facts; only the bad record stays, and nothing waits in the outbox."""
+
+    def one(lane: Lane, name: str, fault: Fault) -> int:
+        overtaken = run(lane, SCENARIOS[name], fault)
+        end = lane.state()
+        assert_same_end(end, undisturbed[name, False], overtaken)
+        if mode in _CLEAR and not onward:
+            assert end.repeats == 0
+        return end.repeats
+
+    matrix("redelivered", mode, onward, one)
+
+
+@every_fault
+def test_newer_events_in_between_change_nothing(
+    matrix: Callable[..., None], undisturbed: Undisturbed, mode: Mode, onward: bool
+) -> None:
+    """What was applied before the fault has its fact, though newer events of its item went through meanwhile."""
+
+    def one(lane: Lane, name: str, fault: Fault) -> int:
+        overtaken = run(lane, SCENARIOS[name], fault, newer=True)
+        end = lane.state()
+        assert_same_end(end, undisturbed[name, True], overtaken)
+        return end.repeats
+
+    matrix("newer events before the redelivery", mode, onward, one)
+
+
+@every_fault
+def test_facts_of_records_that_never_come_back_are_published(
+    matrix: Callable[..., None], undisturbed: Undisturbed, mode: Mode, onward: bool
+) -> None:
+    """A later batch of a store-only event publishes every committed fact, and only those."""
+
+    def one(lane: Lane, name: str, fault: Fault) -> int:
+        applied = run_without_redelivery(lane, SCENARIOS[name], fault)
+        end = lane.state()
+        assert set(end.facts) == applied
+        assert set(end.published) == end.fact_ids
+        assert end.outbox == []
+        assert applied <= set(undisturbed[name, False].facts)
+        return end.repeats
+
+    matrix("never redelivered", mode, onward, one)
+
+
+def assert_same_end(end: State, undisturbed: State, overtaken: set[str]) -> None:
+    """Everything is as in the undisturbed run; a change that was overtaken before it was applied has no fact."""
+    assert end.events == undisturbed.events
+    assert end.rows == undisturbed.rows
+    assert end.view == undisturbed.view
+    assert end.outbox == []
+    assert set(end.published) == end.fact_ids
+    assert set(end.facts) == set(undisturbed.facts) - overtaken
+    if not overtaken & set(undisturbed.facts):
+        assert end.facts == undisturbed.facts

@@ -1,0 +1,114 @@
+"""The function in a process of its own, which a test can kill like Lambda's execution environments can end."""
+
+import contextlib
+import io
+import multiprocessing
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from types import SimpleNamespace
+from typing import Any
+
+# Forked from a process that has imported the function: starting one costs hundredths of a second.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["event_service.handler"])
+
+_PAUSE_SECONDS = 0.005
+_ANSWER_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A batch to handle; `cold`: as an execution environment that has no connection to PostgreSQL yet."""
+
+    records: Sequence[Mapping[str, Any]]
+    seconds_left: float
+    cold: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The message ids of the failed records, and what was logged."""
+
+    failed: frozenset[str]
+    log: str
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A running process."""
+
+    process: BaseProcess
+    connection: Connection
+
+    def handle(self, delivery: Delivery) -> Answer | None:
+        """Return the function's answer, or None if the process died over it."""
+        try:
+            self.connection.send(delivery)
+            assert self.connection.poll(_ANSWER_SECONDS), "the function did not return"
+            answer: Answer = self.connection.recv()
+        except (EOFError, ConnectionError):
+            self.stop()
+            return None
+        return answer
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL and wait until it is gone."""
+        self.process.kill()
+        self.process.join()
+
+    def stop(self) -> None:
+        """Kill it and let its pipe go."""
+        self.kill()
+        self.connection.close()
+
+
+def start_worker(environment: Mapping[str, str], limit_seconds: float | None = None) -> Worker:
+    """Start a process with that environment; `limit_seconds` shortens the time limits of its requests."""
+    ours, theirs = _processes.Pipe()
+    process = _processes.Process(target=_serve, args=(theirs, dict(environment), limit_seconds), daemon=True)
+    process.start()
+    theirs.close()
+    return Worker(process, ours)
+
+
+def _serve(connection: Connection, environment: dict[str, str], limit_seconds: float | None) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    _shorten(limit_seconds)
+    from event_service import handler
+    from event_service.config import Settings
+
+    while True:
+        try:
+            delivery: Delivery = connection.recv()
+        except EOFError:
+            return
+        log = io.StringIO()
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            if delivery.cold:
+                database = handler.build(Settings.from_environment(os.environ)).stages.notifications.database
+                if database._connection is not None:
+                    database._connection.close()
+                    database._connection = None
+            end = time.monotonic() + delivery.seconds_left
+            context = SimpleNamespace(get_remaining_time_in_millis=lambda end=end: (end - time.monotonic()) * 1000)
+            answer = handler.lambda_handler({"Records": list(delivery.records)}, context)
+        failed = frozenset(failure["itemIdentifier"] for failure in answer["batchItemFailures"])
+        connection.send(Answer(failed, log.getvalue()))
+
+
+def _shorten(limit_seconds: float | None) -> None:
+    """Let the function wait less, so that thousands of faults take minutes."""
+    from event_service import aws, database, deadline
+
+    replaced: list[tuple[Any, str, float]] = [(deadline, "_FIRST_PAUSE_SECONDS", _PAUSE_SECONDS)]
+    if limit_seconds is not None:
+        replaced += [(aws, "_READ_SECONDS", limit_seconds), (database, "_STATEMENT_SECONDS", limit_seconds)]
+    for module, name, value in replaced:
+        assert hasattr(module, name)
+        setattr(module, name, value)
