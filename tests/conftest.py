@@ -1,6 +1,7 @@
 """The real backends that tests run against, started once; each test has a database, a table and a topic of its own."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
+
+FAULT_MATRIX = "fault matrix"  # the property in which tests/faults counts what it tried
 
 _numbers = itertools.count(1)
 
@@ -107,3 +110,18 @@ def service_environment(stack: Stack, aws: Aws, database_url: str, monkeypatch: 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return environment
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was tried and how often facts were published again."""
+    counted: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == FAULT_MATRIX:
+                counted[value[0]].append(value[1:])
+    for way, tests in counted.items():
+        positions, runs, repeats = zip(*tests, strict=True)
+        terminalreporter.write_line(
+            f"fault matrix, {way}: {max(positions)} positions x {len(tests)} modes,"
+            f" {sum(runs)} runs, {sum(repeats)} facts published again, 0 lost"
+        )
