@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from event_service.deadline import Deadline
@@ -90,7 +91,8 @@ def send_in_batches(
     pending = list(range(len(entries)))
 
     def request(batch: Sequence[Entry]) -> Sequence[Answer | Unavailable]:
-        return _send(batch, send, backend, deadline)
+        # It may have waited for its turn until the batch was answered: then it must not be sent any more.
+        return _send(batch, send, backend, deadline) if deadline.remaining() else [out_of_time] * len(batch)
 
     attempts = deadline.attempts()
     while pending and next(attempts, None) is not None:
@@ -129,7 +131,7 @@ def _send(
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         retryable = is_retryable(code) or status >= _SERVER_ERROR
         return [Unavailable(backend, f"answered {code or status}", retryable=retryable)] * len(batch)
-    except BotoCoreError as exc:  # no connection, no answer in time, or one that cannot be read
+    except (BotoCoreError, ResponseParserError) as exc:  # no connection, no answer in time, or one that cannot be read
         return [Unavailable(backend, type(exc).__name__, retryable=True)] * len(batch)
     if len(answers) != len(batch):
         return [Unavailable(backend, "did not answer for every entry", retryable=True)] * len(batch)

@@ -73,7 +73,7 @@ def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) ->
     try:
         secret = json.loads(secrets().get_secret_value(SecretId=settings.secret_arn)["SecretString"])
         user, password = secret["username"], secret["password"]
-    except (BotoCoreError, ClientError, KeyError, ValueError) as exc:
+    except (BotoCoreError, ClientError, KeyError, TypeError, ValueError) as exc:
         raise psycopg.OperationalError(f"the secret of the database cannot be read: {type(exc).__name__}") from exc
     return {
         "host": settings.host,

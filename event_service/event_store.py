@@ -87,7 +87,7 @@ class EventStore:
         """
         statements = [{"Statement": self._statement(tuple(item)), "Parameters": [*item.values()]} for item in items]
         answer = self.client.batch_execute_statement(Statements=statements)
-        return [_inserted(response.get("Error")) for response in answer["Responses"]]
+        return [_inserted(response.get("Error")) for response in answer.get("Responses", [])]
 
     def _statement(self, names: Sequence[str]) -> str:
         attributes = ", ".join(f"'{name}': ?" for name in names)
@@ -103,7 +103,7 @@ class EventStore:
         """Read up to 100 items that exist; what does not fit the answer of 16 MB is for another request."""
         request = {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}
         answer = self.client.batch_get_item(RequestItems={self.table: request})
-        items = {(item["pk"]["S"], item["sk"]["S"]): item for item in answer["Responses"].get(self.table, [])}
+        items = {(item["pk"]["S"], item["sk"]["S"]): item for item in answer.get("Responses", {}).get(self.table, [])}
         missing = Unavailable("event_store", "left a duplicate unread", retryable=True)
         return [items.get(key, missing) for key in keys]
 

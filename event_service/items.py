@@ -91,7 +91,7 @@ def check_size(event: Event, notification: str | None) -> None:
         Rejected: one of them does not fit.
 
     """
-    texts = (notification or event.data, event.user_email or "", event.causation_id or "")
+    texts = (notification or "", event.data, event.user_email or "", event.causation_id or "")
     if sum(map(len, texts)) * 4 < _CERTAINLY_FITS_BYTES:  # a character has at most 4 bytes of UTF-8
         return
     _check_item(event)

@@ -50,6 +50,10 @@ def main() -> int:
     """Migrate the database that the environment names; return the exit status."""
     try:
         names = migrate(DatabaseSettings.from_environment(os.environ))
+    except psycopg.ProgrammingError as exc:
+        # Without a code it is about the URL, and quotes it with the password.
+        print(f"migrate: {exc if exc.sqlstate else 'DATABASE_URL is no libpq URL'}", file=sys.stderr)
+        return 1
     except (ConfigurationError, psycopg.Error) as exc:
         print(f"migrate: {exc}", file=sys.stderr)
         return 1

@@ -48,6 +48,10 @@ class Notifications:
         """
         if not events:
             return [], {}
+        # Also in halves the older events of an item come first, or their facts would never exist.
+        events = sorted(
+            events, key=lambda each: (each[0].occurred_at, each[0].effect == "delete", each[0].id, each[0].pk)
+        )
         try:
             return self._query(
                 _APPLY, (_array(_request(event, notification) for event, notification in events),), deadline

@@ -181,6 +181,17 @@ def test_a_row_that_postgresql_refuses_fails_alone(notifications: Notifications,
     assert str(failures[batch[7].key]) == "CheckViolation (23514)"
 
 
+def test_in_halves_too_the_older_events_of_an_item_come_first(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """Whatever the order in the batch and wherever the refused row stands, each has its fact."""
+    connection.execute("ALTER TABLE notifications ADD CHECK (item_id <> 'bad')")
+    batch = [event(9), event(5, item_id="bad"), event(6, item_id="other"), event(1)]
+    changes, failures = apply(notifications, *batch)
+    assert [*failures] == [batch[1].key]
+    assert {change.sk[17:19] + change.change for change in changes} == {"01created", "06created", "09updated"}
+
+
 def test_a_missing_migration_says_what_to_do(database_url: str, connection: Connection) -> None:
     """It is told once and not searched for in every half of the batch."""
     connection.execute("DROP FUNCTION apply_events")
