@@ -32,10 +32,16 @@ class Invocation:
     """One event and what becomes of it: the function's answer, or its error."""
 
     event: bytes
+    seconds: float
     answer: Any = None
     error: Any = None
-    taken: bool = False
+    started: float = field(default_factory=time.time)  # in seconds of the epoch
+    deadline: float | None = None  # the same, once the function has taken the event
     ended: threading.Event = field(default_factory=threading.Event)
+
+    def is_overdue(self) -> bool:
+        """Tell whether the function has had its time; as much is given to its start."""
+        return time.time() > (self.deadline or self.started + self.seconds)
 
 
 def main(arguments: list[str]) -> int:
@@ -58,22 +64,26 @@ def main(arguments: list[str]) -> int:
     return 1 if invocation.error else 0
 
 
-def invoke(event: bytes, environment: dict[str, str], build: Path = BUILD) -> Invocation:
-    """Run the built function once in a process of its own; its log goes to standard output.
+def invoke(
+    event: bytes, environment: dict[str, str], build: Path = BUILD, seconds: float = _FUNCTION_SECONDS
+) -> Invocation:
+    """Run the built function once in a process of its own, for so long at most; its log goes to standard output.
 
     The runtime interface client fetches events from an HTTP API:
     https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
     """
-    invocation = Invocation(event)
+    invocation = Invocation(event, seconds)
     server = _Server(("127.0.0.1", 0), _api(invocation))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as directory:
         process = _start(Path(directory), build, f"127.0.0.1:{server.server_port}", environment)
         try:
-            while process.poll() is None and not invocation.ended.wait(0.1):
+            while process.poll() is None and not invocation.ended.wait(0.1) and not invocation.is_overdue():
                 pass
-            if not invocation.ended.is_set():
+            if process.returncode is not None and not invocation.ended.is_set():
                 invocation.error = {"errorMessage": f"the runtime ended with status {process.returncode}"}
+            elif not invocation.ended.is_set():
+                invocation.error = {"errorMessage": f"the function timed out after {seconds} seconds"}
         finally:
             process.kill()
             process.wait()
@@ -119,17 +129,17 @@ def _api(invocation: Invocation) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             """Give the event; to whoever asks for another, nothing, until the process is ended."""
-            if invocation.taken:
+            if invocation.deadline is not None:
                 invocation.ended.wait()
                 return
-            invocation.taken = True
+            invocation.deadline = time.time() + invocation.seconds
             self._send(
                 200,
                 invocation.event,
                 {
                     "Content-Type": "application/json",
                     "Lambda-Runtime-Aws-Request-Id": str(uuid.uuid4()),
-                    "Lambda-Runtime-Deadline-Ms": str(int((time.time() + _FUNCTION_SECONDS) * 1000)),
+                    "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),
                     "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:local",
                 },
             )

@@ -5,28 +5,36 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from local.deployment import Deployment
+from local.stack import Stack
 from local.state import running
+
+_SNS_BYTES = 256 * 1024
 
 
 def main(arguments: list[str]) -> int:
     """Publish what each record of the file holds; return the exit status."""
     state = running()
-    if len(arguments) != 1 or state is None:
+    if len(arguments) != 1 or not Path(arguments[0]).is_file() or state is None:
         print("usage: python -m local.publish events/FILE.json, while `make local` is running", file=sys.stderr)
         return 2
     stack, deployment = state
-    sns = stack.client("sns")
     for record in json.loads(Path(arguments[0]).read_text())["Records"]:
         message, attributes = _published(record)
-        answer = sns.publish(
-            TopicArn=deployment["EventTopicArn"],
-            Message=message,
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-            },
-        )
-        print(f"published {answer['MessageId']}: {attributes.get('eventType', 'no event type among the attributes')}")
+        done = _publish(stack, deployment, message, attributes)
+        print(f"{done}: {attributes.get('eventType', 'no event type among the attributes')}")
     return 0
+
+
+def _publish(stack: Stack, deployment: Deployment, message: str, attributes: dict[str, str]) -> str:
+    """Publish to the event topic, or send what SNS is too small for to the event queue, as a producer has to."""
+    typed = {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()}
+    if len(message.encode()) > _SNS_BYTES:
+        queue = deployment["EventQueueUrl"]
+        answer = stack.client("sqs").send_message(QueueUrl=queue, MessageBody=message, MessageAttributes=typed)
+        return f"sent {answer['MessageId']} to the queue, being above SNS's 256 KiB"
+    answer = stack.client("sns").publish(TopicArn=deployment["EventTopicArn"], Message=message, MessageAttributes=typed)
+    return f"published {answer['MessageId']}"
 
 
 def _published(record: dict[str, Any]) -> tuple[str, dict[str, str]]:

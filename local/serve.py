@@ -34,7 +34,7 @@ def main() -> int:
     """Serve until Ctrl-C; return the exit status."""
     stop_when_terminated()
     if running():
-        print(f"`make local` is running already; if it is not, remove {DIRECTORY.relative_to(ROOT)}", file=sys.stderr)
+        print(f"`make local` is running already, with its data in {DIRECTORY.relative_to(ROOT)}/", file=sys.stderr)
         return 1
     try:
         with deployed_stack(DIRECTORY, {}, step) as (stack, deployment), announced(stack, deployment):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import boto3
@@ -29,6 +31,7 @@ with warnings.catch_warnings():
 REGION = "us-east-1"
 _EMULATOR_SECONDS = 60
 _STOP_SECONDS = 10
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,46 @@ def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: N
 
 
 def stop_when_terminated() -> None:
-    """Let the signals that end a process raise KeyboardInterrupt, so that what was started is stopped.
+    """Let the first signal to end raise KeyboardInterrupt, so that what was started is stopped; ignore further ones.
 
-    For Ctrl-C Python does so by itself, but not in the background of a shell.
+    For Ctrl-C Python does so by itself, but not in the background of a shell. Where the end of the terminal is
+    ignored (`nohup`), it stays ignored.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    numbers = [number for number in _ENDING if not (nohup and number is signal.SIGHUP)]
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, stop)
+
+
+@contextmanager
+def _seen_through() -> Iterator[None]:
+    """Hold signals back meanwhile: what is broken off while it is being started cannot be stopped."""
+    if threading.current_thread() is not threading.main_thread():  # no signal breaks in there
+        yield
+        return
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: held.append(number)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held[0])
+
+
+def answers(endpoint_url: str) -> bool:
+    """Tell whether an AWS emulator answers at this address."""
+    with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+        urllib.request.urlopen(endpoint_url + "/_ministack/health", timeout=2).close()
+        return True
+    return False
 
 
 def free_port() -> int:
@@ -120,13 +157,14 @@ def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 t
 
     def control(*arguments: str) -> None:
         command = ("-w", "-D", str(directory), "-l", str(directory / "log"), "-o", options, *arguments)
-        pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user)
+        # In a session of its own, as a Ctrl-C is for us.
+        pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user, start_new_session=True)
 
-    control("start")
-    try:
+    with contextlib.ExitStack() as stop:
+        with _seen_through():
+            control("start")
+            stop.callback(control, "-m", "immediate", "stop")
         yield Postgres(f"postgresql://postgres@127.0.0.1:{port}/postgres", lambda: control("-m", "fast", "restart"))
-    finally:
-        control("-m", "immediate", "stop")
 
 
 @contextmanager
@@ -143,32 +181,34 @@ def _emulator(directory: Path) -> Iterator[str]:
         "IOT_MTLS_ENABLED": "0",
         "MINISTACK_REGION": REGION,
     }
-    with (directory / "emulator.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C is for us: we stop it, in the right order.
-            start_new_session=True,
-        )
-    try:
+    with contextlib.ExitStack() as stop:
+        with _seen_through(), (directory / "emulator.log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ministack"],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C is for us: we stop it, in the right order.
+                start_new_session=True,
+            )
+            stop.callback(_end, process)
         _wait_until_ready(url, process, directory / "emulator.log")
         yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     give_up = time.monotonic() + _EMULATOR_SECONDS
     while time.monotonic() < give_up and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(url + "/_ministack/health", timeout=2).close()
+        if answers(url):
             return
         time.sleep(0.1)
     raise RuntimeError(f"the AWS emulator did not start; its log: {log}")

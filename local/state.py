@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from local.deployment import ROOT, Deployment
-from local.stack import Stack
+from local.stack import Stack, answers
 
 DIRECTORY = ROOT / ".local"
 _FILE = DIRECTORY / "stack.json"
@@ -26,4 +26,6 @@ def running() -> tuple[Stack, Deployment] | None:
     if not _FILE.exists():
         return None
     state = json.loads(_FILE.read_text())
-    return Stack(**state["stack"]), Deployment(state["outputs"])
+    stack = Stack(**state["stack"])
+    # A process that was killed leaves its file behind.
+    return (stack, Deployment(state["outputs"])) if answers(stack.endpoint_url) else None

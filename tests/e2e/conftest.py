@@ -1,9 +1,12 @@
 """The template as it is, built by `sam build` and deployed by `sam deploy`, once for all end-to-end tests."""
 
+from pathlib import Path
+
 import pytest
 
 from event_service.config import DatabaseSettings
 from event_service.migrate import migrate
+from local import state
 from local.deployment import Deployment, build, deploy
 from local.serve import function_environment
 from local.stack import Stack, create_database
@@ -32,6 +35,12 @@ def world(database: Stack, deployment: Deployment) -> World:
     world.wait("the first event", lambda: bool(world.events("order#first")))
     world.hurry()
     return world
+
+
+@pytest.fixture
+def state_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test play `make local` without being in the way of a real one."""
+    monkeypatch.setattr(state, "_FILE", tmp_path / "stack.json")
 
 
 @pytest.fixture
