@@ -3,7 +3,7 @@
 import re
 
 from event_service.errors import Rejected
-from event_service.strict_json import Number, leaves
+from event_service.strict_json import Number, path_at
 
 # What PostgreSQL's numeric, and so jsonb, holds: https://www.postgresql.org/docs/16/datatype-numeric.html
 _NUMERIC_DIGITS_BEFORE_POINT = 131_072
@@ -13,6 +13,11 @@ _NUMERIC_EXPONENT = 2**30 - 1
 _NUMERIC_DIGITS_IN_ALL = 16 * 1024 * 1024
 
 _SUSPECT_NUMBER = re.compile(r"(?<![0-9.])[0-9.]{1000}|[eE][+-]?[0-9]{3}")
+# Strings and numbers of fewer digits and smaller exponents, then one that is none of these.
+_TO_SUSPECT_NUMBER = re.compile(
+    r'(?:"(?:[^"\\]++|\\.)*+"|[^"0-9]++|[0-9.]{1,999}+(?:[eE][+-]?+[0-9]{1,2}+)?+(?![0-9.eE]))*+'
+    r"([0-9.]++(?:[eE][+-]?+[0-9]++)?+)"
+)
 
 
 def check_numbers(text: str, name: str) -> None:
@@ -25,15 +30,16 @@ def check_numbers(text: str, name: str) -> None:
     if _SUSPECT_NUMBER.search(text) is None:
         return
     digits_in_all = 0
-    for path, leaf in leaves(text, name):
-        if not isinstance(leaf, Number):
-            continue
-        before_point, after_point = _numeric_digits(leaf)
+    match = _TO_SUSPECT_NUMBER.match(text)
+    while match is not None:
+        before_point, after_point = _numeric_digits(Number(match[1]))
         digits_in_all += max(before_point, 0) + max(after_point, 0)
         if before_point > _NUMERIC_DIGITS_BEFORE_POINT or after_point > _NUMERIC_DIGITS_AFTER_POINT:
+            path = path_at(text, match.start(1), name)
             raise Rejected("number_out_of_range", "is a number that jsonb cannot hold", path)
         if digits_in_all > _NUMERIC_DIGITS_IN_ALL:
             raise Rejected("too_large", "holds numbers that written out are too large for a row", name)
+        match = _TO_SUSPECT_NUMBER.match(text, match.end())
 
 
 def _numeric_digits(number: Number) -> tuple[int, int]:

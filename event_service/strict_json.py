@@ -6,7 +6,8 @@ RecursionError on deep input and refuses integers of more than 4,300 digits.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]  # the stubs leave it out
 from typing import Any, NamedTuple, NoReturn
 
@@ -18,9 +19,10 @@ MAX_DEPTH_OF_FACTS = MAX_DEPTH + 1  # the data of an event stands one level deep
 _skip_space = re.compile(r"[ \t\n\r]*").match
 # Strings, an unclosed one to the end of the text, and whatever else is no bracket. Possessive: never tried twice.
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"\[\]{}]++', re.DOTALL)
-_INNERMOST_PAIRS = re.compile(r"\[\]|\{\}")
-_SUSPECT_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-_UNSTORABLE_CHARACTER = re.compile("[\x00\ud800-\udfff]")
+_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+# A valid document up to the first NUL character or lone surrogate in it; backslashes stand in strings only.
+_STORABLE = re.compile(r"(?:[^\\]++|\\[^u]|\\u(?!0000|[dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*+", re.DOTALL)
+_PART = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]')
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -153,12 +155,7 @@ def check_depth(text: str, name: str, levels: int = MAX_DEPTH) -> None:
     if text.count("{") + text.count("[") <= levels:
         return
     brackets = _NOT_BRACKETS.sub("", text)
-    for _ in range(levels):
-        brackets, pairs = _INNERMOST_PAIRS.subn("", brackets)
-        if not pairs:
-            break
-    # What is left belongs to further levels, or has no counterpart: then the parser is to say what is wrong.
-    if len(brackets) > levels or _INNERMOST_PAIRS.search(brackets):
+    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > levels:
         raise Rejected("too_deep", f"is nested deeper than {MAX_DEPTH} levels", name)
 
 
@@ -168,29 +165,37 @@ def _check_text(text: str, name: str) -> None:
             text.encode()
         except UnicodeEncodeError as exc:
             raise Rejected("invalid_text", f"holds a lone surrogate at character {exc.start}", name) from None
-    if _SUSPECT_ESCAPE.search(text) is None:
+    if "\\u" not in text:
         return
-    for path, leaf in leaves(text, name):
-        if isinstance(leaf, str) and (match := _UNSTORABLE_CHARACTER.search(leaf)):
-            what = "a NUL character" if match[0] == "\x00" else "a lone surrogate"
-            raise Rejected("invalid_text", f"holds {what}", path)
+    end = _STORABLE.match(text).end()  # type: ignore[union-attr]  # it always matches
+    if end < len(text):
+        what = "a NUL character" if text.startswith("0000", end + 2) else "a lone surrogate"
+        raise Rejected("invalid_text", f"holds {what}", path_at(text, end, name))
 
 
-def leaves(text: str, name: str) -> Iterator[tuple[str, str | Number]]:
-    """Yield every key, string and number of a valid document with its path, also those under repeated keys."""
+def path_at(text: str, position: int, name: str) -> str:
+    """Return the path of the value at a position of a valid document; of a key, that of its object.
 
-    def walk(value: Any, path: str) -> Iterator[tuple[str, str | Number]]:
-        if isinstance(value, (str, Number)):
-            yield path, value
-        elif isinstance(value, tuple):
-            for key, member in value:
-                yield path, key
-                yield from walk(member, f"{path}.{key if _PLAIN_KEY.fullmatch(key) else '*'}")
-        elif isinstance(value, list):
-            for index, member in enumerate(value):
-                yield from walk(member, f"{path}[{index}]")
-
-    yield from walk(json.loads(text, parse_int=Number, parse_float=Number, object_pairs_hook=tuple), name)
+    A key that may be data itself is shown as `*`.
+    """
+    path: list[int | str] = []  # of each open array the index, of each open object the key
+    string = ""
+    for match in _PART.finditer(text):
+        if match.end() > position:
+            break
+        part = match[0]
+        if part in "[{":
+            path.append(0 if part == "[" else "")
+        elif part in "]}":
+            path.pop()
+        elif part == ",":
+            last = path[-1]
+            path[-1] = last + 1 if isinstance(last, int) else ""
+        elif part == ":":
+            path[-1] = "." + (string if _PLAIN_KEY.fullmatch(string) else "*")
+        else:
+            string = part[1:-1]
+    return name + "".join(f"[{step}]" if isinstance(step, int) else step for step in path)
 
 
 def compose_object(members: Mapping[str, str]) -> str:
