@@ -10,7 +10,7 @@ from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from event_service.deadline import Deadline
-from event_service.errors import Backend, Unavailable
+from event_service.errors import Backend, Unavailable, out_of_time
 
 Entry = TypeVar("Entry")
 Answer = TypeVar("Answer")
@@ -49,7 +49,10 @@ _CONTENT_CODES: Final = (
 
 
 def make_client(session: Session, service: str) -> Any:
-    """Return a client whose every request ends within 4 seconds and is not retried: deadlines are minded here."""
+    """Return a client that does not retry and whose connects and reads have limits.
+
+    They hold per address and per read of the socket; what ends the wait for a request is the deadline, here.
+    """
     return session.create_client(
         service,
         config=Config(
@@ -86,13 +89,13 @@ def send_in_batches(
         For each entry the answer or why there is none.
 
     """
-    out_of_time = Unavailable("deadline", "there was no time left in the invocation")
-    answers: list[Answer | Unavailable] = [out_of_time] * len(entries)
+    late = out_of_time()
+    answers: list[Answer | Unavailable] = [late] * len(entries)
     pending = list(range(len(entries)))
 
     def request(batch: Sequence[Entry]) -> Sequence[Answer | Unavailable]:
         # It may have waited for its turn until the batch was answered: then it must not be sent any more.
-        return _send(batch, send, backend, deadline) if deadline.remaining() else [out_of_time] * len(batch)
+        return _send(batch, send, backend, deadline) if deadline.remaining() else [late] * len(batch)
 
     attempts = deadline.attempts()
     while pending and next(attempts, None) is not None:
@@ -100,7 +103,7 @@ def send_in_batches(
         requests = {pool.submit(request, batch): batch for batch in batches([entries[index] for index in pending])}
         done, _ = wait(requests, timeout=deadline.remaining())
         for future, batch in requests.items():
-            batch_answers = future.result() if future in done else [out_of_time] * len(batch)
+            batch_answers = future.result() if future in done else [late] * len(batch)
             for answer in batch_answers:
                 answers[next(indexes)] = answer
         pending = [index for index in pending if is_worth_retrying(answers[index])]

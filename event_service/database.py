@@ -3,6 +3,7 @@
 import json
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from psycopg.pq import TransactionStatus
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
 
-_CONNECT_SECONDS: Final = 2
+_CONNECT_SECONDS: Final = 5
+_CONNECT_SECONDS_PER_ADDRESS: Final = 2
 _STATEMENT_SECONDS: Final = 4.0
 # The certificates of Amazon RDS and, for RDS Proxy, of Amazon Trust Services.
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
@@ -54,7 +56,7 @@ def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedCo
             settings.url,
             autocommit=True,
             prepare_threshold=None,
-            connect_timeout=_CONNECT_SECONDS,
+            connect_timeout=_CONNECT_SECONDS_PER_ADDRESS,
             tcp_user_timeout=int(_STATEMENT_SECONDS * 1000),
             application_name="event-service",
             **({} if settings.url else connection_parameters(settings, secrets)),
@@ -87,11 +89,12 @@ def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) ->
 
 
 class Database:
-    """The one connection of an execution environment, which handles one batch at a time."""
+    """The one connection of an execution environment, which handles one batch at a time; `pool` opens it."""
 
-    def __init__(self, settings: DatabaseSettings, secrets: SecretsClient) -> None:
+    def __init__(self, settings: DatabaseSettings, secrets: SecretsClient, pool: Executor) -> None:
         self._settings = settings
         self._secrets = secrets
+        self._pool = pool
         self._connection: TimeLimitedConnection | None = None
 
     def query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
@@ -101,17 +104,29 @@ class Database:
             psycopg.Error: PostgreSQL refused the statement, cannot be reached, or did not answer in time.
 
         """
+        if not deadline.remaining():
+            raise psycopg.OperationalError("there was no time left")
         if self._connection is not None:
             try:
                 return self._run(self._connection, statement, parameters, deadline)
             except psycopg.Error:
                 if self._connection is not None:
                     raise
-        if deadline.remaining() < _CONNECT_SECONDS:
-            raise psycopg.OperationalError("there is no time left to connect")
-        # Every new connection reads the secret anew, and so finds a rotated password.
-        self._connection = connect(self._settings, self._secrets)
+        self._connection = self._connect(deadline)
         return self._run(self._connection, statement, parameters, deadline)
+
+    def _connect(self, deadline: Deadline) -> TimeLimitedConnection:
+        """Connect in another thread: nothing else limits the name server, the secret and all addresses together.
+
+        Every new connection reads the secret anew, and so finds a rotated password.
+        """
+        connecting = self._pool.submit(connect, self._settings, self._secrets)
+        try:
+            return connecting.result(deadline.within(_CONNECT_SECONDS).remaining())
+        except TimeoutError:
+            connecting.cancel()
+            connecting.add_done_callback(_close)  # it may still come about
+            raise psycopg.OperationalError("there was no connection in time") from None
 
     def _run(
         self, connection: TimeLimitedConnection, statement: str, parameters: Sequence[Any], deadline: Deadline
@@ -126,3 +141,8 @@ class Database:
                 connection.close()
                 self._connection = None
             raise
+
+
+def _close(connecting: Future[TimeLimitedConnection]) -> None:
+    if not connecting.cancelled() and not connecting.exception():
+        connecting.result().close()

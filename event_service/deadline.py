@@ -25,6 +25,10 @@ class Deadline:
         """Return the seconds left, 0 when it has passed."""
         return max(0.0, self.at - time.monotonic())
 
+    def within(self, seconds: float) -> "Deadline":
+        """Return the moment so many seconds from now, or this one where it comes sooner."""
+        return Deadline(min(self.at, time.monotonic() + seconds))
+
     def attempts(self) -> Iterator[int]:
         """Yield 0, 1, 2: pauses between them, longer each time and with full jitter, as long as there is time.
 

@@ -49,6 +49,11 @@ class Unavailable(RecordError):
         self.retryable = retryable
 
 
+def out_of_time() -> Unavailable:
+    """Return what the deadline makes of a record that was not carried through by then."""
+    return Unavailable("deadline", "there was no time left in the invocation")
+
+
 def internal_error(exc: Exception) -> Unavailable:
     """Return what an exception that nobody expected makes of a record: its type and place, but not its text."""
     *_, (frame, line) = traceback.walk_tb(exc.__traceback__)

@@ -8,12 +8,11 @@ from typing import Any, Final, Literal
 
 from event_service.aws import cut, is_retryable, send_in_batches
 from event_service.deadline import Deadline
-from event_service.errors import RecordError, Rejected, Unavailable
-from event_service.events import Event
+from event_service.errors import RecordError, Rejected, Unavailable, internal_error
+from event_service.events import Event, EventKey
 from event_service.instants import now
 from event_service.items import Item, same_payload, size_of, to_item
 
-Key = tuple[str, str]
 Appended = Literal["stored", "duplicate"]
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
@@ -45,7 +44,7 @@ class EventStore:
 
         """
         recorded_at = now()
-        first: dict[Key, Event] = {}
+        first: dict[EventKey, Event] = {}
         for event in events:
             first.setdefault(event.key, event)
         items = {key: to_item(event, recorded_at, self.retention_days) for key, event in first.items()}
@@ -61,10 +60,8 @@ class EventStore:
                 outcomes.append(outcome)
             elif isinstance(item, Unavailable):
                 outcomes.append(item)
-            elif same_payload(event, item):
-                outcomes.append("duplicate")
             else:
-                outcomes.append(Rejected("conflict", "is stored already with a different payload", "id"))
+                outcomes.append(_compare(event, item))
         return outcomes
 
     def _insert(self, items: Sequence[Item], deadline: Deadline) -> list[bool | Unavailable]:
@@ -93,19 +90,27 @@ class EventStore:
         attributes = ", ".join(f"'{name}': ?" for name in names)
         return f'INSERT INTO "{self.table}" VALUE {{{attributes}}}'
 
-    def _read(self, keys: Sequence[Key], deadline: Deadline) -> list[Item | Unavailable]:
+    def _read(self, keys: Sequence[EventKey], deadline: Deadline) -> list[Item | Unavailable]:
         batches = partial(cut, count=_KEYS_PER_REQUEST)
         return send_in_batches(
             keys, self._read_batch, backend="event_store", batches=batches, pool=self.pool, deadline=deadline
         )
 
-    def _read_batch(self, keys: Sequence[Key]) -> list[Item | Unavailable]:
+    def _read_batch(self, keys: Sequence[EventKey]) -> list[Item | Unavailable]:
         """Read up to 100 items that exist; what does not fit the answer of 16 MB is for another request."""
         request = {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}
         answer = self.client.batch_get_item(RequestItems={self.table: request})
         items = {(item["pk"]["S"], item["sk"]["S"]): item for item in answer.get("Responses", {}).get(self.table, [])}
         missing = Unavailable("event_store", "left a duplicate unread", retryable=True)
         return [items.get(key, missing) for key in keys]
+
+
+def _compare(event: Event, item: Item) -> Appended | RecordError:
+    try:
+        same = same_payload(event, item)
+    except Exception as exc:  # noqa: BLE001  # somebody else wrote it and it cannot be read: no other event's failure
+        return internal_error(exc)
+    return "duplicate" if same else Rejected("conflict", "is stored already with a different payload", "id")
 
 
 def _inserted(error: dict[str, str] | None) -> bool | Unavailable:

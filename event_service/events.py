@@ -8,6 +8,7 @@ from uuid import UUID
 from event_service.instants import Instant
 
 Effect = Literal["upsert", "delete"]
+EventKey = tuple[str, str]  # an event's stream in the event store and its place there
 
 # What an event of a known type does to the user's notification for the item. Of every other type, events are stored
 # and nothing else. To teach the service a new type that schedules notifications, add it here.
@@ -27,7 +28,10 @@ NAMESPACE: Final = UUID("6b1f2f0e-6d5c-5d0e-9c1f-8f6f1d0a7e55")  # of every UUID
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A validated event. `data` is the JSON text of its `eventData`, exactly as it was received."""
+    """A validated event. `data` is the JSON text of its `eventData`, exactly as it was received.
+
+    `is_fact` tells a fact, which has its user in its data, from an event that only shares its type.
+    """
 
     id: str
     occurred_at: Instant
@@ -38,6 +42,7 @@ class Event:
     user_email: str | None
     causation_id: str | None
     data: str
+    is_fact: bool = False
 
     @property
     def pk(self) -> str:
@@ -50,7 +55,7 @@ class Event:
         return f"{self.occurred_at}#{self.id}"
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> EventKey:
         """Its identity in the event store: stream and place."""
         return self.pk, self.sk
 

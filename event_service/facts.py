@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid5
 
-from event_service.events import FACT_TYPES, NAMESPACE, Event
+from event_service.events import NAMESPACE, Event, EventKey
 from event_service.instants import Instant
 from event_service.strict_json import compose_object, dumps, members_of, same_value
 
@@ -34,17 +34,9 @@ class Change:
     notification: str
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> EventKey:
         """The key of the causing event."""
         return self.pk, self.sk
-
-
-def is_fact(event: Event) -> bool:
-    """Tell a fact, which has its user in its data, from an event that only shares its type."""
-    if event.event_type not in FACT_TYPES:
-        return False
-    user_id = members_of(event.data).get("userId")
-    return user_id is not None and user_id.value == event.user_id
 
 
 def fact_of(change: Change) -> Event:
@@ -61,6 +53,7 @@ def fact_of(change: Change) -> Event:
         user_email=change.user_email,
         causation_id=event_id,
         data=change.notification,
+        is_fact=True,
     )
 
 
@@ -82,7 +75,7 @@ def message_of(fact: Event) -> Message:
 def may_be_truncated(fact: Event) -> bool:
     """Tell, without making it, whether a fact's message may be too large to be published whole."""
     characters = len(fact.data) + len(fact.user_email or "") + len(fact.causation_id or "")
-    return characters * 4 + 4096 > MAX_MESSAGE_BYTES  # at most 4 bytes each, and the ids and names
+    return characters * 6 + 4096 > MAX_MESSAGE_BYTES  # at most an escape of 6 bytes each, and the ids and names
 
 
 def truncated(data: str) -> str:

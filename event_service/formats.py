@@ -1,5 +1,6 @@
 """The formats events come in, each read into the canonical event: legacy, native and CloudEvents."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 from uuid import uuid5
 
@@ -111,7 +112,7 @@ def _read_plain_event(envelope: Envelope) -> Event:
         user_email=plain.userEmail,
         causation_id=plain.causationId,
         data=envelope.members["eventData"].text,
-        updated_at=plain.eventData.get("updatedAt"),
+        values=plain.eventData,
     )
 
 
@@ -128,21 +129,30 @@ def _read_cloud_event(envelope: Envelope) -> Event:
         user_email=cloud.data.userEmail,
         causation_id=None,
         data=members_of(envelope.members["data"].text)["eventData"].text,
-        updated_at=cloud.data.eventData.get("updatedAt"),
+        values=cloud.data.eventData,
     )
 
 
 def _canonical(
-    envelope: Envelope, *, occurred_at: Instant, event_type: str, item_type: str, updated_at: Any, **fields: Any
+    envelope: Envelope,
+    *,
+    occurred_at: Instant,
+    event_type: str,
+    item_type: str,
+    user_id: str,
+    values: Mapping[str, Any],
+    **fields: Any,
 ) -> Event:
     """Settle what formats have in common: the item type, and the time of an event that brings none."""
     prefix = event_type.partition(":")[0]
     if item_type not in ("", prefix):
         raise Rejected("invalid_field", "does not agree with the prefix of eventType", "itemType")
     return Event(
-        occurred_at=occurred_at or _occurred_at(KNOWN_TYPES.get(event_type), updated_at, envelope),
+        occurred_at=occurred_at or _occurred_at(KNOWN_TYPES.get(event_type), values.get("updatedAt"), envelope),
         event_type=event_type,
         item_type=prefix,
+        user_id=user_id,
+        is_fact=event_type in FACT_TYPES and values.get("userId") == user_id,
         **fields,
     )
 

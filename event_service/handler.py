@@ -61,7 +61,7 @@ def build(settings: Settings) -> Service:
     return Service(
         stages=pipeline.Stages(
             event_store=EventStore(client("dynamodb"), settings.event_store_table, pool, settings.event_retention_days),
-            notifications=Notifications(Database(settings.database, partial(client, "secretsmanager"))),
+            notifications=Notifications(Database(settings.database, partial(client, "secretsmanager"), pool)),
             publisher=Publisher(client("sns"), settings.notification_topic_arn, pool),
             background=ThreadPoolExecutor(1, thread_name_prefix="publish"),
         ),
@@ -148,7 +148,6 @@ def _count(service: Service, report: pipeline.Report) -> None:
         "EventsStored": report.stored,
         "DuplicateEvents": report.duplicates,
         "RecordsFailed": sum(entry.error is not None for entry in entries),
-        "NotificationsChanged": len(report.changes),
         "FactsPublished": report.published + sum(error is None for error in report.left_behind.values()),
     }
     for name, count in counts.items():

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from event_service.errors import Rejected
 from event_service.events import FACT_TYPES, Event
-from event_service.facts import MAX_MESSAGE_BYTES, Change, fact_of, is_fact, message_of, same_fact_data
+from event_service.facts import MAX_MESSAGE_BYTES, Change, fact_of, message_of, same_fact_data
 from event_service.instants import Instant, epoch_seconds
 from event_service.strict_json import same_value
 
@@ -29,7 +29,7 @@ def to_item(event: Event, recorded_at: Instant, retention_days: int = 0) -> Item
         "id": event.id,
         "eventType": event.event_type,
         # A fact's eventData has the user; without the attribute it costs nothing in the index `by-user`.
-        "userId": None if is_fact(event) else event.user_id,
+        "userId": None if event.is_fact else event.user_id,
         "userEmail": event.user_email,
         "occurredAt": event.occurred_at,
         "recordedAt": recorded_at,

@@ -10,22 +10,22 @@ import psycopg
 from event_service.database import Database
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
-from event_service.events import Event
+from event_service.events import Event, EventKey
 from event_service.facts import Change
 from event_service.strict_json import compose_object, dumps
-
-Key = tuple[str, str]
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"
 _SETTLE: Final = "SELECT * FROM settle_outbox(%s::json, %s)"
 _FACTS_LEFT_BEHIND_AT_ONCE: Final = 10  # one request to SNS: the next are claimed when these are out
 _SECONDS_TO_PUBLISH_THEM: Final = 2
+_SECONDS_TO_WAIT_FOR_LOCKS: Final = 5  # in all; a statement waits 300 ms for each
 
 # Classes of SQLSTATE after which the same statement may succeed: lost connections, deadlocks, a lack of resources,
 # operators at work. https://www.postgresql.org/docs/16/errcodes-appendix.html
 _TRANSIENT: Final = ("08", "25", "40", "53", "57", "58")
 # And those that no row is to blame for: wrong credentials, database or privileges; functions that are not there.
 _MISCONFIGURED: Final = ("28", "3D", "42")
+_LOCKED: Final = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Notifications:
 
     def apply(
         self, events: Sequence[tuple[Event, str]], deadline: Deadline
-    ) -> tuple[list[Change], dict[Key, Unavailable]]:
+    ) -> tuple[list[Change], dict[EventKey, Unavailable]]:
         """Apply events of known types, each with the notification it makes (`projection.project`).
 
         Events of one item are applied oldest first. All keys have to differ.
@@ -52,21 +52,27 @@ class Notifications:
         events = sorted(
             events, key=lambda each: (each[0].occurred_at, each[0].effect == "delete", each[0].id, each[0].pk)
         )
+        return self._apply(events, deadline, deadline.within(_SECONDS_TO_WAIT_FOR_LOCKS))
+
+    def _apply(
+        self, events: Sequence[tuple[Event, str]], deadline: Deadline, patience: Deadline
+    ) -> tuple[list[Change], dict[EventKey, Unavailable]]:
         try:
             return self._query(
                 _APPLY, (_array(_request(event, notification) for event, notification in events),), deadline
             ), {}
         except psycopg.Error as exc:
             failure = _failure(exc)
-            if len(events) == 1 or failure.retryable or _is_misconfiguration(exc) or not deadline.remaining():
+            limit = patience if exc.sqlstate == _LOCKED else deadline
+            if len(events) == 1 or failure.retryable or _is_misconfiguration(exc) or not limit.remaining():
                 return [], dict.fromkeys((event.key for event, _ in events), failure)
         # PostgreSQL refused one of the rows, or somebody has it locked: in halves, that row fails alone.
         half = len(events) // 2
-        changes, failures = self.apply(events[:half], deadline)
-        more_changes, more_failures = self.apply(events[half:], deadline)
+        changes, failures = self._apply(events[:half], deadline, patience)
+        more_changes, more_failures = self._apply(events[half:], deadline, patience)
         return changes + more_changes, failures | more_failures
 
-    def settle(self, done: Iterable[Key], deadline: Deadline) -> list[Change]:
+    def settle(self, done: Iterable[EventKey], deadline: Deadline) -> list[Change]:
         """Take facts that are stored and published out of the outbox, and return some that were left behind.
 
         `done` are the keys of the causing events. Left behind is what was committed over 15 minutes ago, oldest first;

@@ -11,17 +11,15 @@ from typing import Any
 
 from event_service.deadline import Deadline
 from event_service.envelope import open_envelope
-from event_service.errors import RecordError, Unavailable, internal_error
+from event_service.errors import RecordError, Unavailable, internal_error, out_of_time
 from event_service.event_store import EventStore
-from event_service.events import Event
+from event_service.events import Event, EventKey
 from event_service.facts import Change, fact_of, may_be_truncated
 from event_service.formats import read_event
 from event_service.items import check_size
 from event_service.notifications import Notifications
 from event_service.projection import project
 from event_service.publisher import Publisher
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +53,12 @@ class Report:
     duplicates: int = 0
     changes: list[Change] = field(default_factory=list)
     published: int = 0
-    left_behind: dict[Key, RecordError | None] = field(default_factory=dict)
+    left_behind: dict[EventKey, RecordError | None] = field(default_factory=dict)
 
 
 def process(records: Sequence[Mapping[str, Any]], stages: Stages, deadline: Deadline) -> Report:
     """Take the records of a batch as far as they go."""
-    report = Report([parse(record) for record in records])
+    report = Report([parse(record) if deadline.remaining() else Entry(error=out_of_time()) for record in records])
     _append(report, stages, deadline)
     _apply(report, stages, deadline)
     _publish(report, stages, deadline)
@@ -118,7 +116,7 @@ def _publish(report: Report, stages: Stages, deadline: Deadline) -> None:
 
 def _deliver_and_settle(
     changes: Sequence[Change], stages: Stages, deadline: Deadline
-) -> tuple[dict[Key, RecordError], list[Change]]:
+) -> tuple[dict[EventKey, RecordError], list[Change]]:
     """Bring facts out and take them from the outbox; return the failures, and facts that others left behind."""
     failures = _deliver(changes, stages, deadline)
     done = [change.key for change in changes if change.key not in failures]
@@ -130,7 +128,7 @@ def _deliver_and_settle(
         return failures | dict.fromkeys(done, exc), []
 
 
-def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> dict[Key, RecordError]:
+def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> dict[EventKey, RecordError]:
     """Store and publish the facts of changes, and return by the causing event's key the ones that failed."""
     if not changes:
         return {}
@@ -144,7 +142,7 @@ def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> d
         publishing = stages.background.submit(stages.publisher.publish, facts, deadline)
         appended = stages.event_store.append(facts, deadline)
         published = dict(zip((fact.key for fact in facts), publishing.result(), strict=True))
-    failures: dict[Key, RecordError] = {}
+    failures: dict[EventKey, RecordError] = {}
     for change, fact, outcome in zip(changes, facts, appended, strict=True):
         error = outcome if isinstance(outcome, RecordError) else published[fact.key]
         if error is not None:
@@ -152,7 +150,7 @@ def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> d
     return failures
 
 
-def _fail(report: Report, failures: Mapping[Key, RecordError]) -> None:
+def _fail(report: Report, failures: Mapping[EventKey, RecordError]) -> None:
     """Give every entry of a failed event its error: an event may be in a batch several times."""
     for entry in report.entries:
         if entry.error is None and entry.event is not None:

@@ -12,7 +12,7 @@ CREATE TABLE outbox (
 
 COMMENT ON TABLE outbox IS 'facts not yet stored and published; event_pk and event_sk name the causing event';
 COMMENT ON COLUMN outbox.notification IS 'the eventData of the fact: the notification as it became; json, not jsonb, keeps it as it was sent';
-COMMENT ON COLUMN outbox.claimed_after IS 'how long after its commit a later invocation last took it along; 0 if none did';
+COMMENT ON COLUMN outbox.claimed_after IS 'how long after its commit an invocation other than the first last took it to publish it; 0 if none did';
 
 CREATE INDEX outbox_committed_at ON outbox (committed_at);
 

@@ -9,19 +9,17 @@ import psycopg
 import pytest
 from moto import mock_aws
 
+from event_service import database as database_module
 from event_service.aws import make_client
 from event_service.config import DatabaseSettings
 from event_service.database import Database, connection_parameters
 from event_service.deadline import Deadline
-
-
-def no_secrets() -> Any:
-    raise AssertionError("with a URL there is no secret to read")
+from tests.integration.databases import database_at, database_with
 
 
 @pytest.fixture
 def database(database_url: str) -> Database:
-    return Database(DatabaseSettings(url=database_url), no_secrets)
+    return database_at(database_url)
 
 
 @pytest.fixture
@@ -67,11 +65,53 @@ def test_a_statement_that_does_not_end_is_given_up_at_the_deadline(database: Dat
 
 def test_a_server_that_never_answers_costs_bounded_time(silent_port: int) -> None:
     """The limit on connecting is ours."""
-    database = Database(DatabaseSettings(url=f"postgresql://u@127.0.0.1:{silent_port}/d"), no_secrets)
+    database = database_at(f"postgresql://u@127.0.0.1:{silent_port}/d")
     started = time.monotonic()
     with pytest.raises(psycopg.OperationalError):
         query(database, "SELECT 1")
     assert time.monotonic() - started < 10
+
+
+def test_several_addresses_share_what_is_left_of_the_invocation(silent_port: int) -> None:
+    """The driver's limit holds for each of them; the deadline holds for all together."""
+    hosts, ports = ",".join(["127.0.0.1"] * 5), ",".join([str(silent_port)] * 5)
+    database = database_at(f"postgresql://u@/d?host={hosts}&port={ports}")
+    started = time.monotonic()
+    with pytest.raises(psycopg.OperationalError, match="no connection in time"):
+        query(database, "SELECT 1", seconds=1)
+    assert time.monotonic() - started < 2
+
+
+def test_a_secret_that_is_not_answered_costs_no_more_than_is_left() -> None:
+    """Reading it is part of connecting."""
+
+    class Secrets:
+        def get_secret_value(self, **_: str) -> None:
+            time.sleep(3)
+
+    settings = DatabaseSettings(secret_arn="arn", host="localhost", name="events")
+    started = time.monotonic()
+    with pytest.raises(psycopg.OperationalError, match="no connection in time"):
+        query(database_with(settings, Secrets), "SELECT 1", seconds=0.5)
+    assert time.monotonic() - started < 2
+
+
+def test_a_connection_that_comes_too_late_is_closed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else would close it, and the server has few."""
+    real, opened = database_module.connect, []
+
+    def connect(*arguments: Any) -> Any:
+        time.sleep(0.5)
+        opened.append(real(*arguments))
+        return opened[0]
+
+    monkeypatch.setattr(database_module, "connect", connect)
+    with pytest.raises(psycopg.OperationalError, match="no connection in time"):
+        query(database_at(database_url), "SELECT 1", seconds=0.1)
+    waited_until = time.monotonic() + 20
+    while not (opened and opened[0].closed):
+        assert time.monotonic() < waited_until
+        time.sleep(0.02)
 
 
 def test_a_refused_statement_leaves_the_connection_as_it_is(database: Database) -> None:

@@ -103,6 +103,17 @@ def test_of_two_payloads_in_a_batch_the_stored_one_is_the_duplicate(store: Event
     assert duplicate == "duplicate"
 
 
+def test_an_item_that_somebody_else_wrote_unreadably_fails_its_event_alone(store: EventStore, aws: Aws) -> None:
+    """Its neighbours are stored, and the reason names the place and not the content."""
+    key = {"pk": {"S": EVENT.pk}, "sk": {"S": EVENT.sk}}
+    names = {"eventType": {"S": EVENT.event_type}, "userId": {"S": EVENT.user_id}, "eventDataEncoding": {"S": "gzip"}}
+    aws.dynamodb.put_item(TableName=aws.table, Item={**key, **names, "eventData": {"B": b"no gzip"}})
+    outcome, neighbour = append(store, EVENT, replace(EVENT, id="event-2"))
+    assert isinstance(outcome, Unavailable)
+    assert "BadGzipFile at " in str(outcome)
+    assert neighbour == "stored"
+
+
 def test_hundreds_of_events_take_a_request_per_25(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """And as many again, plus one read per 100, to find out that all were there."""
     client = Faulty(make_client(botocore.session.get_session(), "dynamodb"))

@@ -12,6 +12,7 @@ from event_service.config import DatabaseSettings
 from event_service.database import Database
 from event_service.deadline import Deadline
 from local.stack import Postgres, Stack, running_postgres
+from tests.integration.databases import database_at, database_with
 from tests.integration.tls import make_certificate, tls_before
 from tests.soak.proxy import running_proxy
 
@@ -44,13 +45,9 @@ def one(database: Database) -> int:
     return int(database.query("SELECT 1", (), Deadline.after(20))[0][0])
 
 
-def no_secrets() -> None:
-    raise AssertionError("with a URL there is no secret to read")
-
-
 def test_a_restarted_server_costs_one_retry(postgres: Postgres) -> None:
     """The statement that finds the connection dead runs on a new one."""
-    database = Database(DatabaseSettings(url=postgres.url), no_secrets)
+    database = database_at(postgres.url)
     assert one(database) == 1
     postgres.restart()
     assert one(database) == 1
@@ -60,7 +57,7 @@ def test_a_server_at_another_address_is_found(postgres: Postgres, stack: Stack) 
     """A failover moves the name to another server, and the old one is gone."""
     with running_proxy("127.0.0.1", port_of(postgres.url)) as name:
         url = f"postgresql://postgres@127.0.0.1:{name.port}/postgres"
-        database = Database(DatabaseSettings(url=url), no_secrets)
+        database = database_at(url)
         assert one(database) == 1
         name.target = ("127.0.0.1", port_of(stack.database_url))
         postgres.restart()
@@ -79,7 +76,7 @@ def test_a_rotated_password_costs_no_batch(
     arn = secrets.create_secret(Name="rotated", SecretString=secret)["ARN"]
     with tls_before(port_of(postgres.url), certificate) as port:
         settings = DatabaseSettings(secret_arn=arn, host="localhost", port=port, name="postgres")
-        database = Database(settings, lambda: secrets)
+        database = database_with(settings, lambda: secrets)
         assert one(database) == 1
         execute(postgres, "ALTER ROLE app PASSWORD 'two'")
         secrets.put_secret_value(SecretId=arn, SecretString=secret.replace("one", "two"))
@@ -100,7 +97,7 @@ def test_a_server_with_another_certificate_is_not_trusted(
 
     def connect(port: int) -> None:
         settings = DatabaseSettings(secret_arn="app", host="localhost", port=port, name="postgres")
-        Database(settings, Secrets).query("SELECT 1", (), Deadline.after(20))
+        database_with(settings, Secrets).query("SELECT 1", (), Deadline.after(20))
 
     other_host, other_authority = make_certificate(tmp_path, "example.com"), tmp_path / "other"
     other_authority.mkdir()

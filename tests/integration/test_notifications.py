@@ -1,6 +1,7 @@
 import itertools
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,8 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from event_service.config import DatabaseSettings
-from event_service.database import Database
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
 from event_service.events import Event
@@ -17,18 +16,15 @@ from event_service.facts import Change
 from event_service.instants import Instant
 from event_service.notifications import Notifications
 from event_service.projection import project
+from tests.integration.databases import database_at
 
 DATE = "2027-01-01T08:00:00Z"
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def no_secrets() -> Any:
-    raise AssertionError("with a URL there is no secret to read")
-
-
 @pytest.fixture
 def notifications(database_url: str) -> Notifications:
-    return Notifications(Database(DatabaseSettings(url=database_url), no_secrets))
+    return Notifications(database_at(database_url))
 
 
 @pytest.fixture
@@ -195,7 +191,7 @@ def test_in_halves_too_the_older_events_of_an_item_come_first(
 def test_a_missing_migration_says_what_to_do(database_url: str, connection: Connection) -> None:
     """It is told once and not searched for in every half of the batch."""
     connection.execute("DROP FUNCTION apply_events")
-    notifications = Notifications(Database(DatabaseSettings(url=database_url), no_secrets))
+    notifications = Notifications(database_at(database_url))
     _, failures = apply(notifications, event(1), event(2))
     assert len(failures) == 2
     assert all("python -m event_service.migrate" in str(failure) for failure in failures.values())
@@ -233,7 +229,7 @@ def test_concurrent_deliveries_make_one_change_each(database_url: str, connectio
     barrier = threading.Barrier(4)
 
     def deliver(offset: int) -> int:
-        database = Database(DatabaseSettings(url=database_url), no_secrets)
+        database = database_at(database_url)
         own = batch[offset:] + batch[:offset]
         barrier.wait()
         changes = [
@@ -259,3 +255,26 @@ def test_a_locked_row_fails_alone_in_bounded_time(notifications: Notifications, 
     assert [*failures] == [later[3].key]
     assert len(changes) == 9
     assert kinds(notifications, later[3]) == ["13 updated"]
+
+
+def test_a_locked_table_leaves_time_for_the_answer(notifications: Notifications, database_url: str) -> None:
+    """An index that is being built keeps every row: the search for the one to blame ends after seconds."""
+    batch = [event(number, item_id=f"item-{number}") for number in range(50)]
+    with psycopg.connect(database_url) as other:
+        other.execute("LOCK TABLE notifications IN SHARE MODE")
+        started = time.monotonic()
+        changes, failures = apply(notifications, *batch)
+        assert time.monotonic() - started < 9
+    assert (changes, len(failures)) == ([], 50)
+    assert len(apply(notifications, *batch)[0]) == 50
+
+
+def test_facts_that_are_being_published_again_are_nobody_elses(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """A redelivery takes its own facts, however old; no other batch takes them as left behind meanwhile."""
+    apply(notifications, event(1), event(2, item_id="item-2"))
+    connection.execute("UPDATE outbox SET committed_at = now() - interval '1 hour'")
+    (again,), _ = apply(notifications, event(1))
+    (left_behind,) = settle(notifications)
+    assert {again.pk, left_behind.pk} == {event(1).pk, event(2, item_id="item-2").pk}

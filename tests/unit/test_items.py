@@ -26,6 +26,7 @@ FACT = replace(
     item_type="notification",
     causation_id="event-1",
     data='{"userId":"user-a"}',
+    is_fact=True,
 )
 
 

@@ -6,7 +6,15 @@ import pytest
 from event_service.envelope import open_envelope
 from event_service.errors import Rejected
 from event_service.events import Event
-from event_service.facts import MAX_MESSAGE_BYTES, Change, fact_of, message_of, same_fact_data, truncated
+from event_service.facts import (
+    MAX_MESSAGE_BYTES,
+    Change,
+    fact_of,
+    may_be_truncated,
+    message_of,
+    same_fact_data,
+    truncated,
+)
 from event_service.formats import read_event
 from event_service.projection import notification_id, project
 from tests.unit.messages import REMINDER, legacy, raw
@@ -98,7 +106,7 @@ def test_a_fact_is_the_same_whenever_it_is_made() -> None:
 
 def test_a_message_is_a_native_event_that_the_service_reads_back() -> None:
     """The same event, the same key."""
-    fact = fact_of(change('{"id":"notification-1","n":1.10}'))
+    fact = fact_of(change('{"id":"notification-1","userId":"user-a","n":1.10}'))
     message = message_of(fact)
     assert message.attributes == {
         "eventItemType": "notification",
@@ -120,6 +128,14 @@ def test_a_fact_too_large_for_sns_goes_out_without_its_data() -> None:
     assert same_fact_data(whole, json.dumps(data))
     assert not same_fact_data(whole, json.dumps(data | {"id": "other"}))
     assert not same_fact_data(truncated(whole), whole.replace("n", "m", 1))
+
+
+@pytest.mark.parametrize("character", ["a", "\u20ac", "\U0001f600", "\uffff", "\x7f"])
+def test_whether_a_fact_may_be_truncated_is_told_beforehand(character: str) -> None:
+    """Whatever its characters weigh on the wire: none that is truncated was expected whole."""
+    for count in range(40_000, 262_144, 2_000):
+        fact = fact_of(change(json.dumps({"notificationData": character * count}, ensure_ascii=False)))
+        assert may_be_truncated(fact) or '"truncated":true' not in message_of(fact).body
 
 
 def test_the_size_of_a_message_counts_bytes_and_attributes() -> None:

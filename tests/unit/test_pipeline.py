@@ -1,0 +1,33 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from event_service.config import DatabaseSettings
+from event_service.database import Database
+from event_service.deadline import Deadline
+from event_service.event_store import EventStore
+from event_service.notifications import Notifications
+from event_service.pipeline import Stages, parse, process
+from event_service.publisher import Publisher
+from tests.unit.messages import legacy, raw
+
+
+def test_parsing_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there was no time to read is reported as late, not as wrong, and nothing is sent any more."""
+
+    def slow(record: Any) -> Any:
+        time.sleep(0.2)
+        return parse(record)
+
+    monkeypatch.setattr("event_service.pipeline.parse", slow)
+    with ThreadPoolExecutor(1) as pool:
+        stages = Stages(
+            event_store=EventStore(None, "table", pool),
+            notifications=Notifications(Database(DatabaseSettings(), lambda: None, pool)),
+            publisher=Publisher(None, "topic", pool),
+            background=pool,
+        )
+        report = process([raw("no JSON"), raw(legacy()), raw(legacy()), raw("no JSON")], stages, Deadline.after(0.3))
+    assert [entry.error and entry.error.reason for entry in report.entries] == ["not_json", *["deadline"] * 3]
