@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, wait
 from typing import Any, Final, TypeVar
+from urllib.parse import quote_plus
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -48,12 +49,16 @@ _CONTENT_CODES: Final = (
 )
 
 
+# What application/x-www-form-urlencoded has for each byte: https://url.spec.whatwg.org/#urlencoded-serializing
+_FORM_CODES: Final = {byte: quote_plus(bytes([byte])) for byte in range(256)}
+
+
 def make_client(session: Session, service: str) -> Any:
     """Return a client that does not retry and whose connects and reads have limits.
 
     They hold per address and per read of the socket; what ends the wait for a request is the deadline, here.
     """
-    return session.create_client(
+    client = session.create_client(
         service,
         config=Config(
             connect_timeout=_CONNECT_SECONDS,
@@ -62,8 +67,26 @@ def make_client(session: Session, service: str) -> Any:
             max_pool_connections=MAX_CONCURRENT_REQUESTS,
             parameter_validation=False,
             tcp_keepalive=True,
+            user_agent="event-service",  # botocore's own is put together anew for every request
         ),
     )
+    client.meta.events.register("before-call", _encode_form)
+    return client
+
+
+def _encode_form(params: dict[str, Any], **_: Any) -> None:
+    """Encode the form that a request of the query protocol has as its body.
+
+    botocore does so character by character in Python, twice a request: that was two thirds of the CPU time of a batch.
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/sqs-making-api-requests-xml.html
+    """
+    if isinstance(params["body"], dict):
+        form = "&".join(f"{_encode(name)}={_encode(str(value))}" for name, value in params["body"].items())
+        params["body"] = form.encode()
+
+
+def _encode(text: str) -> str:
+    return text.encode().decode("latin-1").translate(_FORM_CODES)
 
 
 def is_retryable(code: str) -> bool:

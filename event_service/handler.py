@@ -1,5 +1,6 @@
 """The Lambda function: the only place where the parts are wired together."""
 
+import gc
 import logging
 import os
 import sys
@@ -166,3 +167,4 @@ def _count(service: Service, report: pipeline.Report) -> None:
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
     # Under the Lambda runtime: now, in the init phase, rather than in the first invocation.
     build(Settings.from_environment(os.environ))
+    gc.freeze()  # what is loaded now stays: the collector need not go through it again and again

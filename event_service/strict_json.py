@@ -16,7 +16,9 @@ from event_service.errors import Rejected
 MAX_DEPTH = 64
 MAX_DEPTH_OF_FACTS = MAX_DEPTH + 1  # the data of an event stands one level deeper in its fact
 
+_SPACE = " \t\n\r"
 _skip_space = re.compile(r"[ \t\n\r]*").match
+_plain_name = re.compile(r'"([^"\\\x00-\x1f]*+)":[ \t\n\r]*+').match
 # Strings, an unclosed one to the end of the text, and whatever else is no bracket. Possessive: never tried twice.
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"\[\]{}]++', re.DOTALL)
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
@@ -118,18 +120,13 @@ def members_of(text: str) -> dict[str, Member]:
     members: dict[str, Member] = {}
     at = _skip(text, at + 1)
     while members or not text.startswith("}", at):  # after a comma, a brace is no end
-        if not text.startswith('"', at):
-            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
-        key, at = scanstring(text, at + 1, True)  # noqa: FBT003
-        at = _skip(text, at)
-        if not text.startswith(":", at):
-            raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-        start = _skip(text, at + 1)
+        plain = _plain_name(text, at)
+        name, start = (plain[1], plain.end()) if plain else _name(text, at)
         try:
             value, end = _scan_value(text, start)
         except StopIteration as exc:
             raise json.JSONDecodeError("Expecting value", text, exc.value) from None
-        members[key] = Member(value, text[start:end])
+        members[name] = Member(value, text[start:end])
         at = _skip(text, end)
         if text.startswith("}", at):
             break
@@ -141,8 +138,19 @@ def members_of(text: str) -> dict[str, Member]:
     return members
 
 
+def _name(text: str, at: int) -> tuple[str, int]:
+    """Read a name with escapes, and the colon; return where the value begins. Or say what is wrong."""
+    if not text.startswith('"', at):
+        raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
+    name, at = scanstring(text, at + 1, True)  # noqa: FBT003
+    at = _skip(text, at)
+    if not text.startswith(":", at):
+        raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
+    return name, _skip(text, at + 1)
+
+
 def _skip(text: str, at: int) -> int:
-    return _skip_space(text, at).end()  # type: ignore[union-attr]  # it always matches
+    return _skip_space(text, at).end() if text[at : at + 1] in _SPACE else at  # type: ignore[union-attr]  # it always matches
 
 
 def check_depth(text: str, name: str, levels: int = MAX_DEPTH) -> None:
