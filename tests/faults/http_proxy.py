@@ -4,6 +4,7 @@ import http.client
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -56,7 +57,9 @@ class HttpHandler(BaseHTTPRequestHandler):
             forward=lambda: self._forward(body),
             throttle=lambda: _refusal(request, 400, "ThrottlingException", "Throttling"),
             error=lambda: _refusal(request, 500, "InternalServerError", "InternalError"),
-            fail_one_entry=lambda: _without_one(request, body, script.choose, self._forward),
+            fail_one_entry=lambda: _without_one(
+                request, body, partial(script.choose, request.operation), self._forward
+            ),
         )
         response = script.play(exchange)
         if response is None:

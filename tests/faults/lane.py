@@ -19,6 +19,7 @@ from tests.contract.records import Record
 from tests.contract.world import AS_OBSERVER, World, is_fact
 
 from .proxy import Proxy, running_proxy
+from .scenarios import REFUSED_ITEM
 from .script import Fault, Request, Script
 from .worker import Answer, Delivery, Worker, start_worker
 
@@ -155,6 +156,7 @@ def open_lane(stack: Stack, template: str, limit_seconds: float | None) -> Itera
             "NOTIFICATION_TOPIC_ARN": aws.topic_arn,
         }
         lane = Lane(Observer(aws, database_url), proxy, environment, limit_seconds)
+        lane.world.query(f"ALTER TABLE notifications ADD CONSTRAINT refused CHECK (item_id <> '{REFUSED_ITEM}')")
         try:
             yield lane
         finally:

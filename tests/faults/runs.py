@@ -1,6 +1,6 @@
 """The ways in which a disturbed batch can go on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.contract.records import Record
 
@@ -12,32 +12,41 @@ from .worker import Answer
 DELIVERIES = 5  # as the queue's maxReceiveCount
 
 
-def run(lane: Lane, scenario: Scenario, fault: Fault | None = None, *, newer: bool = False) -> set[str]:
-    """Deliver a scenario's batch until it is acknowledged but for the bad record; the first delivery has the fault.
+def run(
+    lane: Lane,
+    scenario: Scenario,
+    *faults: Fault,
+    newer: bool = False,
+    check: Callable[[Answer], None] = lambda _: None,
+) -> set[str]:
+    """Deliver a scenario's batch until it is acknowledged but for what is hopeless; each delivery has the next fault.
 
-    `newer`: newer events of its items are delivered between the first and the second time.
+    `newer`: newer events of its items are delivered between the first and the second time. `check` gets the answer
+    to the first delivery, if there is one.
 
     Returns:
         The ids of the events that were overtaken: not applied when a later one of the same item was.
 
     """
     _begin(lane, scenario)
-    answer = lane.deliver(scenario.batch, fault, cold=scenario.cold)
-    assert fault is None or lane.proxy.script.hit is not None, "the fault did not happen"
-    overtaken = _overtaken(lane, scenario)
-    if newer:
-        between = lane.deliver(scenario.newer)
-        assert between is not None
-        assert between.failed == set(), between.log
-        overtaken |= _overtaken(lane, scenario)
-    bad = scenario.bad["messageId"]
-    waiting = _to_redeliver(scenario.batch, answer)
-    for _ in range(DELIVERIES - 1):
-        if [record["messageId"] for record in waiting] == [bad]:
-            return overtaken
-        answer = lane.deliver(waiting)
+    waiting, overtaken = list(scenario.batch), set()
+    for delivery in range(len(faults) + DELIVERIES):
+        fault = faults[delivery] if delivery < len(faults) else None
+        answer = lane.deliver(waiting, fault, cold=scenario.cold and not delivery)
+        assert fault is None or lane.proxy.script.hit is not None, "the fault did not happen"
         waiting = _to_redeliver(waiting, answer)
-        assert bad in {record["messageId"] for record in waiting}
+        assert scenario.hopeless <= {record["messageId"] for record in waiting}
+        if delivery == 0:
+            if answer is not None:
+                check(answer)
+            overtaken = _overtaken(lane, scenario)
+            if newer:
+                between = lane.deliver(scenario.newer)
+                assert between is not None
+                assert between.failed == set(), between.log
+                overtaken |= _overtaken(lane, scenario)
+        if {record["messageId"] for record in waiting} == scenario.hopeless:
+            return overtaken
     raise AssertionError(f"not acknowledged after {DELIVERIES} deliveries: {answer and answer.log}")
 
 

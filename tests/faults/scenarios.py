@@ -9,6 +9,7 @@ from tests.contract.records import Record, again, raw, text, wrapped
 
 CREATED, UPDATED, DELETED = "reminder:created", "reminder:updated", "reminder:deleted"
 NOTE = "note:added"
+REFUSED_ITEM = "refused"  # see `lane.open_lane`
 
 
 @dataclass
@@ -16,7 +17,8 @@ class Scenario:
     """A batch, what was delivered before it, and what may come between its two deliveries.
 
     `place` has, by event id, the item of each event and its second: of one item's events the later decide. `cold`:
-    the function has no connection to PostgreSQL when the batch comes. `bad` can never be acknowledged.
+    the function has no connection to PostgreSQL when the batch comes. `bad` can never be acknowledged, and neither can
+    the record of `refused`, an event whose row PostgreSQL does not take.
     """
 
     cold: bool
@@ -24,7 +26,15 @@ class Scenario:
     batch: list[Record] = field(default_factory=list)
     newer: list[Record] = field(default_factory=list)
     bad: Record = field(default_factory=lambda: raw('{"userId": "user-a"', {"eventType": CREATED}))
+    refused: str | None = None
     place: dict[str, tuple[str, int]] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+
+    @property
+    def hopeless(self) -> set[str]:
+        """The message ids of the records that only the dead-letter queue can take."""
+        refused = [self.records[self.refused]] if self.refused else []
+        return {record["messageId"] for record in (self.bad, *refused)}
 
     def event(self, kind: str, item: str, second: int, **data: Any) -> Record:
         """Make a native event, named for its item and second."""
@@ -36,7 +46,8 @@ class Scenario:
             "eventType": kind,
             "itemType": kind.partition(":")[0],
         } | legacy(itemId=item, eventData=reminder_data(**({"id": item, "message": name} | data)))
-        return raw(text(body)) if second % 2 else wrapped(text(body))
+        self.records[name] = raw(text(body)) if second % 2 else wrapped(text(body))
+        return self.records[name]
 
 
 def mixed() -> Scenario:
@@ -85,10 +96,27 @@ def large() -> Scenario:
     return it
 
 
+def refused() -> Scenario:
+    """A refused row, so that the statement is tried in halves; an item's newer event stands before its older one."""
+    it = Scenario(cold=False)
+    it.before = [it.event(CREATED, "warm", 1)]
+    it.batch = [
+        it.event(UPDATED, "pair", 9),
+        it.event(CREATED, REFUSED_ITEM, 5),
+        it.bad,
+        it.event(NOTE, "note", 4),
+        it.event(CREATED, "other", 6),
+        it.event(CREATED, "pair", 1),
+    ]
+    it.refused = f"{REFUSED_ITEM}-5"
+    it.newer = [it.event(UPDATED, "pair", 30)]
+    return it
+
+
 def later_batch() -> list[Record]:
     """A batch of one event that is stored only."""
     body = {"id": "later", "occurredAt": "2026-11-23T07:00:00Z", "eventType": NOTE, "itemType": "note"}
     return [raw(json.dumps(body | {"userId": "user-a", "itemId": "later", "eventData": {}}))]
 
 
-SCENARIOS = {"mixed": mixed(), "large": large()}
+SCENARIOS = {"mixed": mixed(), "large": large(), "refused": refused()}

@@ -17,11 +17,15 @@ _HANG_UP_SECONDS = 20
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to the request of that number, counted from 1; `onward`: to all later ones of its backend, too."""
+    """What happens to the request of that number, counted from 1.
+
+    `onward`: to all later ones of its backend, too; `everywhere`: and of the other backends.
+    """
 
     mode: Mode
     at: int
     onward: bool = False
+    everywhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Script:
     kill: Callable[[], None] = lambda: None
     requests: list[Request] = field(default_factory=list)
     hit: Request | None = None
-    victim: str | None = None
+    victims: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     _under_way: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -62,12 +66,11 @@ class Script:
         with self._counted():
             return self._do(self._next(exchange.request), exchange)
 
-    def choose(self, entries: list[str]) -> int | None:
-        """Return which entry of a request fails: its first, and in later requests only that one again."""
+    def choose(self, operation: str, entries: list[str]) -> int | None:
+        """Return which entry of a request fails: its first, and in later ones of the operation only that one again."""
         with self._changed:
-            if self.victim is None:
-                self.victim = entries[0]
-        return entries.index(self.victim) if self.victim in entries else None
+            victim = self.victims.setdefault(operation, entries[0])
+        return entries.index(victim) if victim in entries else None
 
     def wait_until_quiet(self) -> None:
         """Wait until no request is under way: one that was delayed may have its effect late."""
@@ -83,7 +86,9 @@ class Script:
             if len(self.requests) == self.fault.at:
                 self.hit = request
                 return self.fault.mode
-            goes_on = self.fault.onward and self.hit is not None and self.hit.backend == request.backend
+            if self.hit is None or not self.fault.onward:
+                return None
+            goes_on = self.fault.everywhere or self.hit.backend == request.backend
             return self.fault.mode if goes_on else None
 
     def _do(self, mode: Mode | None, exchange: Exchange[Answer]) -> Answer | None:

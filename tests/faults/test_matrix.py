@@ -1,5 +1,6 @@
 """§5 at every request: whatever happens to it, the redeliveries end where an undisturbed run does."""
 
+import json
 import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from .lane import Lane, State, open_lane
 from .runs import run, run_without_redelivery
 from .scenarios import SCENARIOS
 from .script import Fault, Mode, Request
+from .worker import Answer
 
 _LANES = 2
 _LANES_THAT_WAIT = 8  # a delayed request costs no CPU
@@ -23,6 +25,8 @@ _LIMIT_SECONDS = 0.5
 _CLEAR: tuple[Mode, ...] = ("refuse", "throttle", "fail one entry")
 
 MODES: tuple[Mode, ...] = get_args(Mode)
+# Those that end a delivery in another state than it began in; the others differ from them in the reason only.
+MODES_OF_REDELIVERIES: tuple[Mode, ...] = ("refuse", "drop the answer", "kill before", "kill after")
 # Once, and from there on for the whole delivery; the process can be killed only once.
 FAULTS = [(mode, onward) for mode in MODES for onward in (False, True) if not (onward and mode.startswith("kill"))]
 every_fault = pytest.mark.parametrize(
@@ -78,11 +82,28 @@ def positions(lanes: Lanes) -> Positions:
     return requests
 
 
+@pytest.fixture(scope="module")
+def redelivery_positions(lanes: Lanes, positions: Positions) -> Positions:
+    """Every request of each scenario's redelivery, when the first delivery died as soon as it had applied."""
+    lane = lanes("refuse").get()
+    requests = {}
+    for name, scenario in SCENARIOS.items():
+        run(lane, scenario, death_after_applying(positions[name]))
+        requests[name] = lane.requests()
+    lanes("refuse").put(lane)
+    return requests
+
+
+def death_after_applying(requests: list[Request]) -> Fault:
+    """Return the death of the process after the first statement to PostgreSQL."""
+    return Fault("kill after", requests.index(Request("postgresql", "statement")) + 1)
+
+
 @pytest.fixture
-def matrix(lanes: Lanes, positions: Positions, count: Count) -> Callable[[str, Mode, bool, Run], None]:
+def matrix(lanes: Lanes, count: Count) -> Callable[[str, Positions, Mode, bool, Run], None]:
     """Run one mode at every position of every scenario, lanes side by side, and count."""
 
-    def run_all(way: str, mode: Mode, onward: bool, one: Run) -> None:
+    def run_all(way: str, positions: Positions, mode: Mode, onward: bool, one: Run) -> None:
         free = lanes(mode)
 
         def run_one(name: str, at: int) -> int:
@@ -118,11 +139,14 @@ def test_a_batch_makes_the_requests_it_was_designed_for(positions: Positions, un
     assert "postgresql connect" not in {f"{request.backend} {request.operation}" for request in positions["large"]}
     assert undisturbed["mixed", False].repeats == 0
     assert {"life-1", "life-2", "life-3", "moved-12"} < set(undisturbed["mixed", False].facts)
+    halves = [request for request in positions["refused"] if request == Request("postgresql", "statement")]
+    assert len(halves) > 3, "the refused row was not searched for"
+    assert set(undisturbed["refused", False].facts) == {"warm-1", "pair-1", "pair-9", "other-6"}
 
 
 @every_fault
 def test_a_redelivered_batch_ends_as_an_undisturbed_one(
-    matrix: Callable[..., None], undisturbed: Undisturbed, mode: Mode, onward: bool
+    matrix: Callable[..., None], positions: Positions, undisturbed: Undisturbed, mode: Mode, onward: bool
 ) -> None:
     """Same events, rows, view and facts; only the bad record stays, and nothing waits in the outbox."""
 
@@ -134,12 +158,58 @@ def test_a_redelivered_batch_ends_as_an_undisturbed_one(
             assert end.repeats == 0
         return end.repeats
 
-    matrix("redelivered", mode, onward, one)
+    matrix("redelivered", positions, mode, onward, one)
+
+
+@pytest.mark.parametrize("mode", MODES_OF_REDELIVERIES)
+def test_a_redelivery_that_fails_too_ends_as_an_undisturbed_batch(
+    matrix: Callable[..., None],
+    positions: Positions,
+    redelivery_positions: Positions,
+    undisturbed: Undisturbed,
+    mode: Mode,
+) -> None:
+    """The first delivery died with everything applied and nothing published; the second has the fault."""
+
+    def one(lane: Lane, name: str, fault: Fault) -> int:
+        overtaken = run(lane, SCENARIOS[name], death_after_applying(positions[name]), fault)
+        end = lane.state()
+        assert_same_end(end, undisturbed[name, False], overtaken)
+        return end.repeats
+
+    matrix("redelivered twice", redelivery_positions, mode, False, one)  # noqa: FBT003  # once
+
+
+def test_partial_failures_of_every_backend_at_once_fail_the_records_they_concern(
+    lanes: Lanes, undisturbed: Undisturbed
+) -> None:
+    """A throttled statement, a refused row and a message that SNS does not take: each record has its own reason."""
+    lane, scenario = lanes("refuse").get(), SCENARIOS["refused"]
+    failed: dict[str | None, str] = {}
+
+    def check(answer: Answer) -> None:
+        lines = [json.loads(line) for line in answer.log.splitlines()]
+        failed.update(
+            {line.get("event_id"): line["reason"] for line in lines if line.get("message") == "record failed"}
+        )
+        assert len(answer.failed) == len(failed)
+
+    overtaken = run(lane, scenario, Fault("fail one entry", 1, onward=True, everywhere=True), check=check)
+    end = lane.state()
+    lanes("refuse").put(lane)
+    assert failed == {
+        None: "not_json",
+        "pair-9": "event_store",
+        "refused-5": "notifications",
+        "pair-1": "notification_topic",
+    }
+    assert_same_end(end, undisturbed["refused", False], overtaken)
+    assert end.repeats == 0
 
 
 @every_fault
 def test_newer_events_in_between_change_nothing(
-    matrix: Callable[..., None], undisturbed: Undisturbed, mode: Mode, onward: bool
+    matrix: Callable[..., None], positions: Positions, undisturbed: Undisturbed, mode: Mode, onward: bool
 ) -> None:
     """What was applied before the fault has its fact, though newer events of its item went through meanwhile."""
 
@@ -149,12 +219,12 @@ def test_newer_events_in_between_change_nothing(
         assert_same_end(end, undisturbed[name, True], overtaken)
         return end.repeats
 
-    matrix("newer events before the redelivery", mode, onward, one)
+    matrix("newer events before the redelivery", positions, mode, onward, one)
 
 
 @every_fault
 def test_facts_of_records_that_never_come_back_are_published(
-    matrix: Callable[..., None], undisturbed: Undisturbed, mode: Mode, onward: bool
+    matrix: Callable[..., None], positions: Positions, undisturbed: Undisturbed, mode: Mode, onward: bool
 ) -> None:
     """A later batch of a store-only event publishes every committed fact, and only those."""
 
@@ -167,7 +237,7 @@ def test_facts_of_records_that_never_come_back_are_published(
         assert applied <= set(undisturbed[name, False].facts)
         return end.repeats
 
-    matrix("never redelivered", mode, onward, one)
+    matrix("never redelivered", positions, mode, onward, one)
 
 
 def assert_same_end(end: State, undisturbed: State, overtaken: set[str]) -> None:
