@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from local.stack import Stack
 from tests.conftest import Aws, make_aws
 from tests.soak.proxy import Proxy, running_proxy
-from tests.soak.stream import Stream
+from tests.soak.stream import REFUSED_ITEM, Stream
 from tests.soak.worker import start_worker
 
 _WORKERS = 2
@@ -60,7 +60,8 @@ class Soak:
             ("records redelivered", self.redelivered),
             ("processes killed", self.kills),
             ("connections broken", self.broken),
-            ("bad records in the dead-letter queue", len(self.dead)),
+            ("bad records in the dead-letter queue", len(self.dead & self.stream.bad)),
+            ("events with a refused row there", len(self.dead & self.stream.refused)),
             ("facts stored", self.facts_stored),
             ("facts published", len(self.facts_published)),
             ("facts published more than once", sum(count > 1 for count in self.facts_published.values())),
@@ -80,13 +81,14 @@ class Soak:
                 batch += [self.stream.next_record() for _ in range(size - len(batch))]
             return batch
 
-    def give_back(self, records: list[dict[str, Any]]) -> None:
-        """Put failed records back, as SQS does; a bad one that came back too often is given up."""
+    def give_back(self, records: list[dict[str, Any]], *, answered: bool) -> None:
+        """Put failed records back, as SQS does; a hopeless one that was answered as failed too often is given up."""
         with self.lock:
+            hopeless = self.stream.bad | self.stream.refused
             for record in records:
                 message_id = record["messageId"]
-                self.tries[message_id] += 1
-                if message_id in self.stream.bad and self.tries[message_id] >= _MAX_RECEIVE_COUNT:
+                self.tries[message_id] += answered
+                if message_id in hopeless and self.tries[message_id] >= _MAX_RECEIVE_COUNT:
                     self.dead.add(message_id)
                 else:
                     self.redelivered += 1
@@ -98,6 +100,8 @@ def soak(
 ) -> Soak:
     """Send events for so many seconds, then let all of them get through, then account for each."""
     state = Soak(Stream(random.Random(seed)), make_aws(stack), database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"ALTER TABLE notifications ADD CHECK (item_id <> '{REFUSED_ITEM}')".encode())
     with ExitStack() as stop:
         proxies = [stop.enter_context(running_proxy(*address)) for address in _addresses(stack, database_url)]
         environment = _environment(stack, state, *proxies)
@@ -152,9 +156,9 @@ def _deliver(state: Soak, environment: dict[str, str], rng: random.Random) -> No
         failed = worker.handle(records, kill_after)
         if failed is None:
             state.kills += 1
-            state.give_back(records)
+            state.give_back(records, answered=False)
         else:
-            state.give_back([record for record in records if record["messageId"] in failed])
+            state.give_back([record for record in records if record["messageId"] in failed], answered=True)
         if not worker.is_alive():
             worker.end()
             worker, spare = spare, start_worker(environment)
@@ -195,7 +199,8 @@ def audit(state: Soak) -> None:
     state.problems += [f"event {event_id} is stored {count} times" for event_id, count in stored.items() if count > 1]
     state.problems += [f"event {event_id} was never sent" for event_id in stored.keys() - state.stream.events.keys()]
     state.problems += [f"fact {fact} was published and is not stored" for fact in state.facts_published.keys() - facts]
-    state.problems += [f"bad record {record} was acknowledged" for record in state.stream.bad - state.dead]
+    hopeless = state.stream.bad | state.stream.refused
+    state.problems += [f"record {record} was acknowledged" for record in hopeless - state.dead]
     with psycopg.connect(state.database_url) as connection:
         rows = connection.execute(
             "SELECT user_id, item_id, event_id, deleted_at, created_at FROM notifications"

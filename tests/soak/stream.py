@@ -15,18 +15,25 @@ _TYPES = [
     "notification:update",
     "order:placed",
 ]
+REFUSED_ITEM = "refused"  # PostgreSQL takes no row of it
 _BAD_SHARE = 0.002
+_REFUSED_SHARE = 0.004
 _REPEATED_SHARE = 0.05
 
 
 @dataclass
 class Stream:
-    """What was sent so far: events by their id, the number of repeated deliveries, the ids of bad records."""
+    """What was sent so far: events by their id, the number of repeated deliveries.
+
+    And the message ids that end in the dead-letter queue: of records that are no events (`bad`), and of events whose
+    row PostgreSQL refuses (`refused`).
+    """
 
     rng: random.Random
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeated: int = 0
     bad: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     _records: int = 0
     _last: dict[str, Any] | None = None
 
@@ -42,24 +49,29 @@ class Stream:
             self.repeated += 1
             return self._last | {"messageId": message_id}
         number = len(self.events)
+        is_refused = self.rng.random() < _REFUSED_SHARE
         event = native(
             id=f"event-{number}",
-            eventType=self.rng.choice(_TYPES),
+            eventType="reminder:updated" if is_refused else self.rng.choice(_TYPES),
             userId=f"user-{self.rng.randrange(20)}",
-            itemId=f"item-{self.rng.randrange(max(50, number // 5))}",
+            itemId=REFUSED_ITEM if is_refused else f"item-{self.rng.randrange(max(50, number // 5))}",
             # Out of order by up to a minute, some at the very same instant.
             occurredAt=f"2026-11-23T{number // 3600 % 24:02}:{self.rng.randrange(60):02}:{self.rng.randrange(60):02}Z",
             eventData={"date": "2027-01-01T08:00:00Z", "message": f"message {number}", "n": number},
         )
         self.events[event["id"]] = event
-        self._last = raw(json.dumps(event), None)
-        return self._last | {"messageId": message_id}
+        record = raw(json.dumps(event), None)
+        if is_refused:
+            self.refused.add(message_id)
+        else:
+            self._last = record
+        return record | {"messageId": message_id}
 
     def deciding(self) -> dict[tuple[str, str], tuple[str, bool, str]]:
         """Return by user and item the id of the deciding event, whether it deletes, and the earliest instant."""
         notifications: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for event in self.events.values():
-            if not event["eventType"].startswith("order:"):
+            if not event["eventType"].startswith("order:") and event["itemId"] != REFUSED_ITEM:
                 notifications.setdefault((event["userId"], event["itemId"]), []).append(event)
         return {key: _decide(events) for key, events in notifications.items()}
 
