@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: help demo test soak local invoke lint format build validate lock clean
+.PHONY: help demo test bench soak local invoke lint format build validate lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
@@ -19,6 +19,9 @@ demo: $(READY) ## Build, start everything, run a reminder's life through the eve
 
 test: lint ## Run everything CI runs: linters, types and all tests on real backends
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: $(READY) ## Measure the service beside the documented per-record way (about 5 minutes); draws docs/throughput.svg
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for each
 	@$(BIN)/python -m tests.soak $(SOAK)

@@ -16,7 +16,7 @@ from event_service.errors import Backend, Unavailable, out_of_time
 Entry = TypeVar("Entry")
 Answer = TypeVar("Answer")
 
-MAX_CONCURRENT_REQUESTS: Final = 8
+MAX_CONCURRENT_REQUESTS: Final = 16
 _CONNECT_SECONDS: Final = 1
 _READ_SECONDS: Final = 3
 

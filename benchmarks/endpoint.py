@@ -1,0 +1,201 @@
+"""DynamoDB and SNS for benchmarks: they store what they get, in memory, and answer after a given delay.
+
+An emulator would be what is measured. This endpoint knows the requests of the service and of the baseline and nothing
+else; it refuses what it does not know. Run as `python -m benchmarks.endpoint DELAYS`, it prints its port.
+"""
+
+import asyncio
+import json
+import re
+import sys
+from typing import Any
+from urllib.parse import parse_qsl
+
+Item = dict[str, Any]
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_TARGET = re.compile(rb"\r\nx-amz-target: *[^\r]*?(\w+)\r", re.IGNORECASE)
+_INSERT = re.compile(r'INSERT INTO "([^"]+)" VALUE \{(.*)\}')
+_NAME = re.compile(r"'([^']+)': \?")
+_ASSIGNMENT = re.compile(r"(#\w+) ?= ?(:\w+)")
+_ENTRY_ID = re.compile(rb"Entries\.member\.\d+\.Id=([^&]*)")
+
+
+class Backends:
+    """The tables, by name and key, and the bodies of the requests to publish."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[tuple[str, ...], Item]] = {}
+        self.published: list[bytes] = []
+
+    def answer(self, operation: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of the answer to a request."""
+        if not operation:
+            return 200, self._publish(body)
+        request = json.loads(body or b"{}")
+        status, answer = getattr(self, f"_{operation.lower()}")(request)
+        return status, json.dumps(answer).encode()
+
+    def _batchexecutestatement(self, request: Any) -> tuple[int, Any]:
+        return 200, {"Responses": [self._insert(statement) for statement in request["Statements"]]}
+
+    def _insert(self, statement: Any) -> Any:
+        match = _INSERT.fullmatch(statement["Statement"])
+        assert match is not None, statement["Statement"]
+        item = dict(zip(_NAME.findall(match[2]), statement["Parameters"], strict=True))
+        if _key(item) in self._table(match[1]):
+            return {"Error": {"Code": "DuplicateItem", "Message": "it is there"}}
+        self._table(match[1])[_key(item)] = item
+        return {"TableName": match[1]}
+
+    def _batchgetitem(self, request: Any) -> tuple[int, Any]:
+        ((table, wanted),) = request["RequestItems"].items()
+        found = (self._table(table).get(_key(key)) for key in wanted["Keys"])
+        return 200, {"Responses": {table: [item for item in found if item]}, "UnprocessedKeys": {}}
+
+    def _putitem(self, request: Any) -> tuple[int, Any]:
+        table, item = self._table(request["TableName"]), request["Item"]
+        if request["ConditionExpression"] and _key(item) in table:  # each of them wants the key to be free
+            error = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
+            return 400, {"__type": error, "message": "The conditional request failed", "Item": table[_key(item)]}
+        table[_key(item)] = item
+        return 200, {}
+
+    def _updateitem(self, request: Any) -> tuple[int, Any]:
+        item = self._table(request["TableName"])[_key(request["Key"])]
+        names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
+        item |= {names[name]: values[value] for name, value in _ASSIGNMENT.findall(request["UpdateExpression"])}
+        return 200, {}
+
+    def _publish(self, body: bytes) -> bytes:
+        self.published.append(body)
+        if b"Action=PublishBatch" not in body:
+            return _xml("Publish", "<MessageId>1</MessageId>")
+        ids = _ENTRY_ID.findall(body)
+        members = b"".join(b"<member><Id>%b</Id><MessageId>1</MessageId></member>" % id_ for id_ in ids).decode()
+        return _xml("PublishBatch", f"<Successful>{members}</Successful><Failed/>")
+
+    def _dump(self, _: Any) -> tuple[int, Any]:
+        """Answer with all there is, and forget it."""
+        messages = [
+            value
+            for body in self.published
+            for name, value in parse_qsl(body.decode())
+            if name == "Message" or name.endswith(".Message")
+        ]
+        dump = {"tables": {name: [*table.values()] for name, table in self.tables.items()}, "messages": messages}
+        self.__init__()  # type: ignore[misc]  # empty again
+        return 200, dump
+
+    def _table(self, name: str) -> dict[tuple[str, ...], Item]:
+        return self.tables.setdefault(name, {})
+
+
+def _key(item: Item) -> tuple[str, ...]:
+    return (item["pk"]["S"], item["sk"]["S"]) if "pk" in item else (item["id"]["S"],)
+
+
+def _xml(operation: str, result: str) -> bytes:
+    text = f"<{operation}Response><{operation}Result>{result}</{operation}Result></{operation}Response>"
+    return text.encode()
+
+
+class Connection(asyncio.Protocol):
+    """One connection; requests come one after the other."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, backends: Backends, delays: dict[str, float]) -> None:
+        self._backends = backends
+        self._delays = delays
+        self._data = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer when a request is complete."""
+        self._data += data
+        end = self._data.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = self._data[: end + 2]
+        length = _LENGTH.search(head)
+        body = self._data[end + 4 :]
+        if len(body) < int(length[1] if length else 0):
+            return
+        self._data = b""
+        target = _TARGET.search(head)
+        operation = target[1].decode() if target else ""
+        status, answer = self._backends.answer(operation, body)
+        answer = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(answer), answer)
+        delay = 0.0 if operation == "Dump" else self._delays["dynamodb" if operation else "sns"]
+        if delay:
+            asyncio.get_running_loop().call_later(delay, self.transport.write, answer)
+        else:
+            self.transport.write(answer)
+
+
+class Delay(asyncio.Protocol):
+    """Passes bytes on after a delay."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.other: Delay | None = None
+        self._early: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def join(self, other: "Delay") -> None:
+        """Pass on to another connection, first what came meanwhile."""
+        self.other, other.other = other, self
+        for data in self._early:
+            self.data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        if self.other is None:
+            self._early.append(data)
+        elif self._seconds:
+            asyncio.get_running_loop().call_later(self._seconds, self.other.transport.write, data)
+        else:
+            self.other.transport.write(data)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Close the other side."""
+        if self.other is not None:
+            self.other.transport.close()
+
+
+async def serve(delays: dict[str, float], database_port: int) -> None:
+    """Serve until the process is ended; print the ports, of AWS and of PostgreSQL."""
+    loop = asyncio.get_running_loop()
+    backends = Backends()
+    aws = await loop.create_server(lambda: Connection(backends, delays), "127.0.0.1", 0)
+    tasks = set()
+
+    async def connect(client: Delay) -> None:
+        _, server = await loop.create_connection(lambda: Delay(0), "127.0.0.1", database_port)
+        client.join(server)
+
+    def accept() -> Delay:
+        client = Delay(delays["postgresql"])
+        task = loop.create_task(connect(client))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return client
+
+    postgresql = await loop.create_server(accept, "127.0.0.1", 0)
+    print(*(server.sockets[0].getsockname()[1] for server in (aws, postgresql)), flush=True)
+    await asyncio.gather(aws.serve_forever(), postgresql.serve_forever())
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(json.loads(sys.argv[1]), int(sys.argv[2])))
