@@ -6,7 +6,7 @@ from typing import Any
 
 from event_service.errors import Rejected
 from event_service.instants import Instant, instant_from_epoch, parse_instant
-from event_service.strict_json import Member, parse_object
+from event_service.strict_json import parse_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Envelope:
     """
 
     text: str
-    members: Mapping[str, Member]
+    values: Mapping[str, Any]
     attributes: Mapping[str, str]
     message_id: str | None
     timestamp: str | None
@@ -52,12 +52,12 @@ def open_envelope(record: Mapping[str, Any]) -> Envelope:
     if not isinstance(body, str):
         raise Rejected("invalid_field", "is no text", "body")
     sent_timestamp = record.get("attributes", {}).get("SentTimestamp")
-    members = parse_object(body, "body")
-    if "Type" in members and members["Type"].value == "Notification":
-        return _open_notification(members, sent_timestamp)
+    values = parse_object(body, "body")
+    if values.get("Type") == "Notification":
+        return _open_notification(values, sent_timestamp)
     return Envelope(
         text=body,
-        members=members,
+        values=values,
         attributes=_attributes(record.get("messageAttributes"), "stringValue"),
         message_id=None,
         timestamp=None,
@@ -65,22 +65,21 @@ def open_envelope(record: Mapping[str, Any]) -> Envelope:
     )
 
 
-def _open_notification(members: Mapping[str, Member], sent_timestamp: str | None) -> Envelope:
-    message = _text(members, "Message")
-    attributes = members.get("MessageAttributes")
-    timestamp = members.get("Timestamp")
+def _open_notification(notification: Mapping[str, Any], sent_timestamp: str | None) -> Envelope:
+    message = _text(notification, "Message")
+    timestamp = notification.get("Timestamp")
     return Envelope(
         text=message,
-        members=parse_object(message, "Message"),
-        attributes=_attributes(attributes and attributes.value, "Value"),
-        message_id=_text(members, "MessageId"),
-        timestamp=timestamp.value if timestamp and isinstance(timestamp.value, str) else None,
+        values=parse_object(message, "Message"),
+        attributes=_attributes(notification.get("MessageAttributes"), "Value"),
+        message_id=_text(notification, "MessageId"),
+        timestamp=timestamp if isinstance(timestamp, str) else None,
         sent_timestamp=sent_timestamp,
     )
 
 
-def _text(members: Mapping[str, Member], field: str) -> str:
-    value = members[field].value if field in members else None
+def _text(notification: Mapping[str, Any], field: str) -> str:
+    value = notification.get(field)
     if not isinstance(value, str):
         raise Rejected("invalid_field", "is missing or no text", field)
     return value

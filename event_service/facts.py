@@ -7,7 +7,7 @@ from uuid import uuid5
 
 from event_service.events import NAMESPACE, Event, EventKey
 from event_service.instants import Instant
-from event_service.strict_json import compose_object, dumps, members_of, same_value
+from event_service.strict_json import compose_object, dumps, same_value, texts_of
 
 # SNS: a message with its attributes has at most 256 KiB.
 # https://docs.aws.amazon.com/general/latest/gr/sns.html#limits_sns
@@ -80,8 +80,7 @@ def may_be_truncated(fact: Event) -> bool:
 
 def truncated(data: str) -> str:
     """Return a fact's `eventData` as it is published where the whole is too large."""
-    members = {key: member.text for key, member in members_of(data).items()}
-    return compose_object(members | {"notificationData": "null", "truncated": "true"})
+    return compose_object(texts_of(data) | {"notificationData": "null", "truncated": "true"})
 
 
 def same_fact_data(stored: str, received: str) -> bool:

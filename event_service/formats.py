@@ -10,7 +10,7 @@ from event_service.envelope import Envelope
 from event_service.errors import Rejected
 from event_service.events import FACT_TYPES, KNOWN_TYPES, NAMESPACE, Effect, Event
 from event_service.instants import Instant, parse_instant, usable_instant
-from event_service.strict_json import check_depth, members_of
+from event_service.strict_json import check_depth, texts_of
 
 _MAX_ID_BYTES: Final = 900  # with the instant before it, it has to fit a DynamoDB sort key of 1,024 bytes
 
@@ -82,7 +82,7 @@ def read_event(envelope: Envelope) -> Event:
 
     """
     try:
-        event = _read_cloud_event(envelope) if "specversion" in envelope.members else _read_plain_event(envelope)
+        event = _read_cloud_event(envelope) if "specversion" in envelope.values else _read_plain_event(envelope)
     except ValidationError as exc:
         raise _rejection(exc) from exc
     if event.event_type not in FACT_TYPES:
@@ -93,7 +93,7 @@ def read_event(envelope: Envelope) -> Event:
 def _read_plain_event(envelope: Envelope) -> Event:
     attributes = {"eventType": "eventType", "eventItemType": "itemType"}
     fields = {field: envelope.attributes[name] for name, field in attributes.items() if name in envelope.attributes}
-    fields |= {name: envelope.members[name].value for name in PlainEvent.model_fields if name in envelope.members}
+    fields |= {name: envelope.values[name] for name in PlainEvent.model_fields if name in envelope.values}
     plain = PlainEvent.model_validate(fields)
     if plain.id and not plain.occurredAt:
         raise Rejected(
@@ -111,13 +111,13 @@ def _read_plain_event(envelope: Envelope) -> Event:
         user_id=plain.userId,
         user_email=plain.userEmail,
         causation_id=plain.causationId,
-        data=envelope.members["eventData"].text,
+        data=texts_of(envelope.text)["eventData"],
         values=plain.eventData,
     )
 
 
 def _read_cloud_event(envelope: Envelope) -> Event:
-    cloud = CloudEvent.model_validate({name: member.value for name, member in envelope.members.items()})
+    cloud = CloudEvent.model_validate(envelope.values)
     return _canonical(
         envelope,
         id=_EVENT_ID.validate_python(f"{cloud.source}/{cloud.id}"),
@@ -128,7 +128,7 @@ def _read_cloud_event(envelope: Envelope) -> Event:
         user_id=cloud.data.userId,
         user_email=cloud.data.userEmail,
         causation_id=None,
-        data=members_of(envelope.members["data"].text)["eventData"].text,
+        data=texts_of(texts_of(envelope.text)["data"])["eventData"],
         values=cloud.data.eventData,
     )
 

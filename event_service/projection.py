@@ -8,7 +8,7 @@ from event_service.errors import Rejected
 from event_service.events import NAMESPACE, Event
 from event_service.instants import usable_instant
 from event_service.jsonb import check_numbers
-from event_service.strict_json import Member, compose_object, dumps, members_of
+from event_service.strict_json import compose_object, dumps, string_of, texts_of
 
 
 def notification_id(user_id: str, item_id: str) -> str:
@@ -26,8 +26,8 @@ def project(event: Event) -> str:
         Rejected: the event has no usable `date` where one is required, or a number that jsonb cannot hold.
 
     """
-    data = members_of(event.data)
-    deliver_at = usable_instant(data["date"].value if "date" in data else None)
+    data = texts_of(event.data)
+    deliver_at = usable_instant(string_of(data.get("date")))
     if deliver_at is None and event.effect == "upsert":
         problem = "is no RFC 3339 instant in the years 1-9999" if "date" in data else "is missing"
         raise Rejected("invalid_field", problem, "eventData.date")
@@ -46,13 +46,9 @@ def project(event: Event) -> str:
     )
 
 
-def _enriched(event: Event, data: Mapping[str, Member]) -> str:
+def _enriched(event: Event, data: Mapping[str, str]) -> str:
     """Return the event's data with what the delivery services need, every other member exactly as it came."""
-    texts = {
-        field: data[field].value if field in data and isinstance(data[field].value, str) else ""
-        for field in ("message", "url")  # the notification-service retries a null for ever
-    }
+    # An ill-typed one counts as absent; the notification-service retries a null for ever.
+    texts = {field: string_of(data.get(field)) or "" for field in ("message", "url")}
     needed = {"userEmail": event.user_email, "reminderId": event.item_id, "userId": event.user_id, **texts}
-    return compose_object(
-        {key: member.text for key, member in data.items()} | {key: dumps(value) for key, value in needed.items()}
-    )
+    return compose_object({**data, **{name: dumps(value) for name, value in needed.items()}})

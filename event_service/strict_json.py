@@ -8,17 +8,20 @@ import json
 import re
 from collections.abc import Mapping
 from itertools import accumulate
-from json.decoder import scanstring  # type: ignore[attr-defined]  # the stubs leave it out
-from typing import Any, NamedTuple, NoReturn
+from json.encoder import encode_basestring  # what `dumps` makes of a string, without its detours
+from typing import Any, NoReturn
 
 from event_service.errors import Rejected
 
 MAX_DEPTH = 64
 MAX_DEPTH_OF_FACTS = MAX_DEPTH + 1  # the data of an event stands one level deeper in its fact
 
-_SPACE = " \t\n\r"
-_skip_space = re.compile(r"[ \t\n\r]*").match
-_plain_name = re.compile(r'"([^"\\\x00-\x1f]*+)":[ \t\n\r]*+').match
+# A member of a valid object: its name, and its value unless that is an array or an object.
+_member = re.compile(
+    r'[ \t\n\r]*+"((?:[^"\\]++|\\.)*+)"[ \t\n\r]*+:[ \t\n\r]*+(?:("(?:[^"\\]++|\\.)*+"|[^"\[{,}\s]++)[ \t\n\r]*+,?)?',
+    re.DOTALL,
+).match
+_comma = re.compile(r"[ \t\n\r]*+,?").match
 # Strings, an unclosed one to the end of the text, and whatever else is no bracket. Possessive: never tried twice.
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"\[\]{}]++', re.DOTALL)
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
@@ -65,13 +68,6 @@ class Number:
         return (self.text.startswith("-"), digits, before_point) if digits else (False, "", 0)
 
 
-class Member(NamedTuple):
-    """A member of an object: its value (numbers not exact) and the exact text it stands in the document with."""
-
-    value: Any
-    text: str
-
-
 def _refuse_constant(name: str) -> NoReturn:
     raise Rejected("not_finite", f"holds {name}, which is no JSON number")
 
@@ -79,15 +75,12 @@ def _refuse_constant(name: str) -> NoReturn:
 # Compact JSON of a value. One encoder for all: `json.dumps` would make a new one at each call.
 dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
-# A number as a value only has to be no text: every digit of it is in the text of the member. int() would refuse more
-# than 4,300 digits.
-_scan_value = json.JSONDecoder(  # type: ignore[attr-defined]  # the stubs leave it out
-    parse_int=float, parse_float=float, parse_constant=_refuse_constant
-).scan_once
+# A number as a value only has to be no string: `texts_of` has its digits. int() would refuse more than 4,300 of them.
+_values = json.JSONDecoder(parse_int=float, parse_float=float, parse_constant=_refuse_constant)
 
 
-def parse_object(text: str, name: str) -> dict[str, Member]:
-    """Parse a document that must be an object; a key that occurs twice has its last value.
+def parse_object(text: str, name: str) -> dict[str, Any]:
+    """Parse a document that must be an object; a name that occurs twice has its last value, numbers are not exact.
 
     `name` is what errors call the document.
 
@@ -98,59 +91,34 @@ def parse_object(text: str, name: str) -> dict[str, Member]:
     """
     check_depth(text, name, MAX_DEPTH_OF_FACTS)
     try:
-        members = members_of(text)
+        value = _values.decode(text)
     except json.JSONDecodeError as exc:
         raise Rejected("not_json", f"is no JSON object: {exc.msg} at character {exc.pos}", name) from exc
     except Rejected as exc:
         raise Rejected("not_finite", str(exc), name) from exc
+    if not isinstance(value, dict):
+        raise Rejected("not_json", "is no JSON object", name)
     _check_text(text, name)
-    return members
+    return value
 
 
-def members_of(text: str) -> dict[str, Member]:
-    """Return the members of an object without the checks: for what was already parsed as part of a document.
-
-    Raises:
-        json.JSONDecodeError: it is no JSON object.
-
-    """
-    at = _skip(text, 0)
-    if not text.startswith("{", at):
-        raise json.JSONDecodeError("Expecting an object", text, at)
-    members: dict[str, Member] = {}
-    at = _skip(text, at + 1)
-    while members or not text.startswith("}", at):  # after a comma, a brace is no end
-        plain = _plain_name(text, at)
-        name, start = (plain[1], plain.end()) if plain else _name(text, at)
-        try:
-            value, end = _scan_value(text, start)
-        except StopIteration as exc:
-            raise json.JSONDecodeError("Expecting value", text, exc.value) from None
-        members[name] = Member(value, text[start:end])
-        at = _skip(text, end)
-        if text.startswith("}", at):
-            break
-        if not text.startswith(",", at):
-            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-        at = _skip(text, at + 1)
-    if (end := _skip(text, at + 1)) != len(text):
-        raise json.JSONDecodeError("Extra data", text, end)
-    return members
+def texts_of(text: str) -> dict[str, str]:
+    """Return the members of a valid object, the value of each as the exact text it stands there with."""
+    texts: dict[str, str] = {}
+    at = text.index("{") + 1
+    while match := _member(text, at):
+        name, value = match.groups()
+        at = match.end()
+        if value is None:
+            end = _values.scan_once(text, at)[1]  # type: ignore[attr-defined]  # the stubs leave it out
+            value, at = text[at:end], _comma(text, end).end()  # type: ignore[union-attr]  # it always matches
+        texts[_values.decode(f'"{name}"') if "\\" in name else name] = value
+    return texts
 
 
-def _name(text: str, at: int) -> tuple[str, int]:
-    """Read a name with escapes, and the colon; return where the value begins. Or say what is wrong."""
-    if not text.startswith('"', at):
-        raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
-    name, at = scanstring(text, at + 1, True)  # noqa: FBT003
-    at = _skip(text, at)
-    if not text.startswith(":", at):
-        raise json.JSONDecodeError("Expecting ':' delimiter", text, at)
-    return name, _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    return _skip_space(text, at).end() if text[at : at + 1] in _SPACE else at  # type: ignore[union-attr]  # it always matches
+def string_of(text: str | None) -> str | None:
+    """Return the string that a JSON text denotes; None where there is no text or it denotes something else."""
+    return _values.decode(text) if text is not None and text.startswith('"') else None
 
 
 def check_depth(text: str, name: str, levels: int = MAX_DEPTH) -> None:
@@ -208,7 +176,7 @@ def path_at(text: str, position: int, name: str) -> str:
 
 def compose_object(members: Mapping[str, str]) -> str:
     """Return the object of these members, whose values are JSON texts."""
-    return "{" + ",".join(f"{dumps(key)}:{text}" for key, text in members.items()) + "}"
+    return "{" + ",".join([f"{encode_basestring(key)}:{text}" for key, text in members.items()]) + "}"
 
 
 def same_value(one: str, other: str) -> bool:

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from event_service.errors import Rejected
-from event_service.strict_json import MAX_DEPTH_OF_FACTS, Number, compose_object, members_of, parse_object, same_value
+from event_service.strict_json import (
+    MAX_DEPTH_OF_FACTS,
+    Number,
+    compose_object,
+    parse_object,
+    same_value,
+    string_of,
+    texts_of,
+)
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 JSON = st.recursive(
@@ -24,10 +32,11 @@ def nested(levels: int) -> str:
 def test_an_object_is_read_like_json_loads_does(value: dict[str, Any], indent: int | None, ascii_only: bool) -> None:
     """Each member's text is what stands in the document, whatever its layout."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-    members = parse_object(text, "body")
-    assert {key: json.loads(member.text) for key, member in members.items()} == value
-    assert all(member.text in text for member in members.values())
-    assert json.loads(compose_object({key: member.text for key, member in members.items()})) == value
+    assert parse_object(text, "body") == json.loads(text, parse_int=float)
+    texts = texts_of(text)
+    assert {key: json.loads(member) for key, member in texts.items()} == value
+    assert all(member in text for member in texts.values())
+    assert json.loads(compose_object(texts)) == value
 
 
 @given(st.text('{}[]":,\\u0 \n1eE+-.atrue', max_size=30))
@@ -48,14 +57,13 @@ def test_what_is_accepted_is_what_json_loads_accepts(text: str) -> None:
 def test_every_digit_of_a_number_is_kept() -> None:
     """Neither precision, nor trailing zeros, nor more digits than int() takes are lost."""
     number = "1" * 5000 + ".10"
-    assert parse_object(f'{{"a": {number}}}', "body")["a"].text == number
+    assert texts_of(f'{{"a": {number}}}') == {"a": number}
 
 
 def test_a_member_keeps_its_text_exactly() -> None:
     """White space, order and repeated keys inside a member stay; of repeated keys at the top the last counts."""
-    members = parse_object('{"a":1, "b" : { "y":1.0 , "x":2,"y":3 } ,"a":2}', "body")
-    assert members["b"].text == '{ "y":1.0 , "x":2,"y":3 }'
-    assert members["a"].text == "2"
+    texts = texts_of(' { "a":1, "b" : { "y":1.0 , "x":2,"y":3 } ,"a":2 , "c\\u0064":"\\"}" , "e":[ ] , "f":true } ')
+    assert texts == {"a": "2", "b": '{ "y":1.0 , "x":2,"y":3 }', "cd": '"\\"}"', "e": "[ ]", "f": "true"}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +149,9 @@ def test_objects_are_compared_as_json_values(one: str, other: str, *, same: bool
     assert same_value(one, other) is same
 
 
-def test_members_of_part_of_a_document_need_no_checks_again() -> None:
-    """It is the same reading."""
-    assert members_of(' { "a" : [1] } ')["a"].text == "[1]"
+@pytest.mark.parametrize(
+    ("text", "string"), [(None, None), ("1", None), ("null", None), ('"a\\u0062"', "ab"), ('""', "")]
+)
+def test_a_string_is_told_from_what_is_none(text: str | None, string: str | None) -> None:
+    """By the text of a member."""
+    assert string_of(text) == string
