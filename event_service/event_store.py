@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
-from event_service.aws import cut, is_retryable, send_in_batches
+from event_service.batches import cut, is_retryable, send_in_batches
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, Rejected, Unavailable, internal_error
 from event_service.events import Event, EventKey

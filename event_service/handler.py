@@ -17,7 +17,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from event_service import pipeline
-from event_service.aws import MAX_CONCURRENT_REQUESTS, make_client
+from event_service.aws import MAX_CONCURRENT_REQUESTS, DynamoDb, Sns, make_client, make_endpoint
 from event_service.config import Settings
 from event_service.database import Database
 from event_service.deadline import Deadline
@@ -57,13 +57,19 @@ class Service:
 def build(settings: Settings) -> Service:
     """Wire the parts together; reaches no network."""
     session = botocore.session.get_session()
-    client = partial(make_client, session)
     pool = ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="request")
     return Service(
         stages=pipeline.Stages(
-            event_store=EventStore(client("dynamodb"), settings.event_store_table, pool, settings.event_retention_days),
-            notifications=Notifications(Database(settings.database, partial(client, "secretsmanager"), pool)),
-            publisher=Publisher(client("sns"), settings.notification_topic_arn, pool),
+            event_store=EventStore(
+                DynamoDb(make_endpoint(session, "dynamodb")),
+                settings.event_store_table,
+                pool,
+                settings.event_retention_days,
+            ),
+            notifications=Notifications(
+                Database(settings.database, partial(make_client, session, "secretsmanager"), pool)
+            ),
+            publisher=Publisher(Sns(make_endpoint(session, "sns")), settings.notification_topic_arn, pool),
             background=ThreadPoolExecutor(1, thread_name_prefix="publish"),
         ),
         logger=Logger(service=settings.service_name, logger_handler=_StandardOutput()),

@@ -7,7 +7,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from event_service.aws import make_client
+from event_service.aws import DynamoDb, make_endpoint
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, Rejected, Unavailable
 from event_service.event_store import EventStore
@@ -27,6 +27,10 @@ EVENT = Event(
     causation_id=None,
     data='{"a":1}',
 )
+
+
+def lean_client() -> DynamoDb:
+    return DynamoDb(make_endpoint(botocore.session.get_session(), "dynamodb"))
 
 
 class Faulty:
@@ -54,7 +58,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def store(aws: Aws, pool: ThreadPoolExecutor) -> EventStore:
-    return EventStore(make_client(botocore.session.get_session(), "dynamodb"), aws.table, pool)
+    return EventStore(lean_client(), aws.table, pool)
 
 
 def items(aws: Aws) -> list[Any]:
@@ -116,7 +120,7 @@ def test_an_item_that_somebody_else_wrote_unreadably_fails_its_event_alone(store
 
 def test_hundreds_of_events_take_a_request_per_25(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """And as many again, plus one read per 100, to find out that all were there."""
-    client = Faulty(make_client(botocore.session.get_session(), "dynamodb"))
+    client = Faulty(lean_client())
     store = EventStore(client, aws.table, pool)
     events = [replace(EVENT, id=f"event-{number}") for number in range(110)]
     assert append(store, *events) == ["stored"] * 110
@@ -128,7 +132,7 @@ def test_hundreds_of_events_take_a_request_per_25(aws: Aws, pool: ThreadPoolExec
 
 def test_large_events_are_spread_over_requests(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """No request is so large that it would not end in time."""
-    client = Faulty(make_client(botocore.session.get_session(), "dynamodb"))
+    client = Faulty(lean_client())
     noise = [random.Random(number).randbytes(190_000).hex() for number in range(12)]
     events = [replace(EVENT, id=f"event-{number}", data=f'{{"x":"{text}"}}') for number, text in enumerate(noise)]
     assert append(EventStore(client, aws.table, pool), *events) == ["stored"] * 12
@@ -143,7 +147,7 @@ def test_a_throttled_statement_inside_a_successful_answer_is_tried_again(aws: Aw
     def throttle_once(answer: Any) -> Any:
         return {"Responses": [next(answers, answer["Responses"][0]), *answer["Responses"][1:]]}
 
-    client = Faulty(make_client(botocore.session.get_session(), "dynamodb"), batch_execute_statement=throttle_once)
+    client = Faulty(lean_client(), batch_execute_statement=throttle_once)
     assert append(EventStore(client, aws.table, pool), EVENT, replace(EVENT, id="event-2")) == ["duplicate", "stored"]
 
 
@@ -153,7 +157,7 @@ def test_a_refused_statement_fails_alone(aws: Aws, pool: ThreadPoolExecutor) -> 
     def refuse_first(answer: Any) -> Any:
         return {"Responses": [{"Error": {"Code": "AccessDenied", "Message": "no"}}, *answer["Responses"][1:]]}
 
-    client = Faulty(make_client(botocore.session.get_session(), "dynamodb"), batch_execute_statement=refuse_first)
+    client = Faulty(lean_client(), batch_execute_statement=refuse_first)
     refused, stored = append(EventStore(client, aws.table, pool), EVENT, replace(EVENT, id="event-2"))
     assert isinstance(refused, Unavailable)
     assert str(refused) == "answered AccessDenied"
@@ -164,7 +168,7 @@ def test_a_refused_statement_fails_alone(aws: Aws, pool: ThreadPoolExecutor) -> 
 def test_an_unread_duplicate_is_not_taken_for_one(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """Without its payload nobody knows: it goes back to the queue."""
     client = Faulty(
-        make_client(botocore.session.get_session(), "dynamodb"),
+        lean_client(),
         batch_get_item=lambda answer: answer | {"Responses": {}},
     )
     store = EventStore(client, aws.table, pool)
@@ -182,7 +186,7 @@ def test_an_unknown_table_fails_every_event(store: EventStore) -> None:
 
 def test_without_time_nothing_is_sent(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """The events go back to the queue."""
-    client = Faulty(make_client(botocore.session.get_session(), "dynamodb"))
+    client = Faulty(lean_client())
     (outcome,) = append(EventStore(client, aws.table, pool), EVENT, seconds=0)
     assert isinstance(outcome, Unavailable)
     assert outcome.reason == "deadline"

@@ -7,7 +7,7 @@ import botocore.session
 import pytest
 from moto import mock_aws
 
-from event_service.aws import make_client
+from event_service.aws import Sns, make_client, make_endpoint
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
 from event_service.events import Event
@@ -45,6 +45,7 @@ class Topic:
             Endpoint=queue_arn["Attributes"]["QueueArn"],
             Attributes={"RawMessageDelivery": "true"},
         )
+        self.lean = Sns(make_endpoint(session, "sns"))
         self.requests: list[int] = []
         self.failed: dict[str, dict[str, Any]] = {}
 
@@ -52,7 +53,7 @@ class Topic:
         entries = parameters["PublishBatchRequestEntries"]
         self.requests.append(len(entries))
         accepted = [entry for entry in entries if entry["Id"] not in self.failed]
-        answer = self.sns.publish_batch(**parameters | {"PublishBatchRequestEntries": accepted}) if accepted else {}
+        answer = self.lean.publish_batch(**parameters | {"PublishBatchRequestEntries": accepted}) if accepted else {}
         failures = [{"Id": entry["Id"], **self.failed[entry["Id"]]} for entry in entries if entry["Id"] in self.failed]
         return {"Successful": answer.get("Successful", []), "Failed": failures}
 

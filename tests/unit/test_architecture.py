@@ -21,11 +21,12 @@ PURE = {
     "items": {"errors", "events", "facts", "instants", "strict_json"},
 }
 ADAPTERS = {
-    "aws": {"deadline", "errors"},
+    "aws": set(),
+    "batches": {"deadline", "errors"},
     "database": {"config", "deadline"},
-    "event_store": {"aws", "deadline", "errors", "events", "instants", "items"},
+    "event_store": {"batches", "deadline", "errors", "events", "instants", "items"},
     "notifications": {"database", "deadline", "errors", "events", "facts", "strict_json"},
-    "publisher": {"aws", "deadline", "errors", "events", "facts"},
+    "publisher": {"batches", "deadline", "errors", "events", "facts"},
 }
 COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
