@@ -32,6 +32,7 @@ COMPOSITION = {
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
     "migrate": {"aws", "config", "database"},
     "catalogue": {"events", "formats"},
+    "check": {"errors", "formats", "pipeline"},
 }
 ALLOWED: dict[str, set[str]] = {**PURE, **ADAPTERS, **COMPOSITION}
 SDKS = {"boto3", "botocore", "psycopg", "aws_lambda_powertools", "os", "socket"}
