@@ -19,6 +19,7 @@ PURE = {
     "projection": {"errors", "events", "instants", "jsonb", "strict_json"},
     "facts": {"events", "instants", "strict_json"},
     "items": {"errors", "events", "facts", "instants", "strict_json"},
+    "replay": {"errors", "events", "instants", "items", "projection", "strict_json"},
 }
 ADAPTERS = {
     "aws": {"deadline", "errors"},
@@ -31,6 +32,8 @@ COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
     "migrate": {"aws", "config", "database"},
+    "commands": {"config", "database"},
+    "rebuild": {"commands", "config", "database", "errors", "events", "items", "replay"},
     "catalogue": {"events", "formats"},
     "check": {"errors", "formats", "pipeline"},
 }
