@@ -1,4 +1,4 @@
-"""`make rebuild`: the memory and the speed of a rebuild of 100,000 events, in fresh processes, and whether it is right."""
+"""`make rebuild`: memory and speed of a rebuild of 100,000 events in fresh processes, and whether it is right."""
 
 import os
 import re

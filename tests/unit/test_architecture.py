@@ -19,6 +19,7 @@ PURE = {
     "projection": {"errors", "events", "instants", "jsonb", "strict_json"},
     "facts": {"events", "instants", "strict_json"},
     "items": {"errors", "events", "facts", "instants", "strict_json"},
+    "erasure": {"items", "strict_json"},
     "replay": {"errors", "events", "instants", "items", "projection", "strict_json"},
 }
 ADAPTERS = {
@@ -34,6 +35,17 @@ COMPOSITION = {
     "migrate": {"aws", "config", "database"},
     "commands": {"config", "database"},
     "rebuild": {"commands", "config", "database", "errors", "events", "items", "replay"},
+    "forget": {
+        "commands",
+        "config",
+        "database",
+        "erasure",
+        "events",
+        "instants",
+        "items",
+        "projection",
+        "replay",
+    },
     "catalogue": {"events", "formats"},
     "check": {"errors", "formats", "pipeline"},
 }
