@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: help demo test bench soak local invoke lint format build validate lock clean
+.PHONY: help demo test bench soak rebuild local invoke lint format build validate lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
@@ -25,6 +25,9 @@ bench: $(READY) ## Measure the service beside the documented per-record way (abo
 
 soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for each
 	@$(BIN)/python -m tests.soak $(SOAK)
+
+rebuild: $(READY) ## Rebuild the notifications from 100,000 events, and measure memory and speed
+	@$(BIN)/python -m tests.rebuild
 
 local: $(READY) ## Leave the service running on the embedded stack; says how to publish to it
 	@$(BIN)/python -m local.serve

@@ -67,6 +67,16 @@ class Settings:
         )
 
 
+def event_store_table(environment: Mapping[str, str]) -> str:
+    """Return the name of the event store's table, for those who need no other setting.
+
+    Raises:
+        ConfigurationError: it is missing.
+
+    """
+    return _required(environment, "EVENT_STORE_TABLE")
+
+
 def _required(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(name)
     if not value:

@@ -13,7 +13,7 @@ from event_service.events import Event, EventKey
 from event_service.instants import now
 from event_service.items import Item, same_payload, size_of, to_item
 
-Appended = Literal["stored", "duplicate"]
+Appended = Literal["stored", "duplicate", "forgotten"]
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
 _STATEMENTS_PER_REQUEST: Final = 25
@@ -39,7 +39,8 @@ class EventStore:
         `events`.
 
         Returns:
-            For each event `stored`, `duplicate`, or the error: `Rejected` where another payload has its key,
+            For each event `stored`, `duplicate`, `forgotten` (it was there, and its personal data was erased), or the
+            error: `Rejected` where another payload has its key,
             `Unavailable` where DynamoDB did not do its part.
 
         """
@@ -60,6 +61,8 @@ class EventStore:
                 outcomes.append(outcome)
             elif isinstance(item, Unavailable):
                 outcomes.append(item)
+            elif "forgottenAt" in item:  # what it said is gone, and is not to come back
+                outcomes.append("forgotten")
             else:
                 outcomes.append(_compare(event, item))
         return outcomes

@@ -31,7 +31,7 @@ EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]*:[a-z][a-z0-9._-]*$
 ItemType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]*$", max_length=64)]
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 NonEmpty = Annotated[str, Field(min_length=1)]
-InstantText = Annotated[str, AfterValidator(_instant_text)]
+InstantText = Annotated[str, AfterValidator(_instant_text), Field(json_schema_extra={"format": "date-time"})]
 
 
 class _Model(BaseModel):
@@ -174,7 +174,11 @@ def _envelope_id(envelope: Envelope, event_type: str) -> str:
 
 def _rejection(exc: ValidationError) -> Rejected:
     """Name every field at fault, and never what stands in it."""
+    (path, message), *others = problems_of(exc)
+    return Rejected("invalid_field", message + "".join(f"; {path}: {message}" for path, message in others), path)
+
+
+def problems_of(exc: ValidationError) -> list[tuple[str, str]]:
+    """Return path and message of every field at fault."""
     problems = exc.errors(include_url=False, include_context=False, include_input=False)
-    paths = [".".join(map(str, problem["loc"])) or "id" for problem in problems]
-    others = "".join(f"; {path}: {problem['msg']}" for path, problem in zip(paths[1:], problems[1:], strict=True))
-    return Rejected("invalid_field", problems[0]["msg"] + others, paths[0])
+    return [(".".join(map(str, problem["loc"])) or "id", problem["msg"]) for problem in problems]

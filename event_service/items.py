@@ -38,10 +38,11 @@ def to_item(event: Event, recorded_at: Instant, retention_days: int = 0) -> Item
     item: dict[str, Any] = {name: {"S": text} for name, text in texts.items() if text is not None}
     if retention_days:
         item["expiresAt"] = {"N": str(epoch_seconds(recorded_at) + retention_days * _SECONDS_PER_DAY)}
-    return item | _data_attributes(event.data)
+    return item | data_attributes(event.data)
 
 
-def _data_attributes(data: str) -> dict[str, Any]:
+def data_attributes(data: str) -> dict[str, Any]:
+    """Return the attributes that hold an event's `eventData`, compressed where that is smaller."""
     raw = data.encode()
     if len(raw) > _COMPRESS_ABOVE_BYTES:
         compressed = gzip.compress(raw, compresslevel=6, mtime=0)

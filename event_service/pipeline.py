@@ -90,6 +90,8 @@ def _append(report: Report, stages: Stages, deadline: Deadline) -> None:
         else:
             # Not done: the earlier try may have died before it applied or published. The outbox knows.
             report.duplicates += 1
+            if outcome == "forgotten":
+                entry.notification = None  # done, and applied never again
 
 
 def _apply(report: Report, stages: Stages, deadline: Deadline) -> None:

@@ -6,7 +6,7 @@ from uuid import uuid5
 
 from event_service.errors import Rejected
 from event_service.events import NAMESPACE, Event
-from event_service.instants import usable_instant
+from event_service.instants import Instant, usable_instant
 from event_service.jsonb import check_numbers
 from event_service.strict_json import compose_object, dumps, string_of, texts_of
 
@@ -26,12 +26,7 @@ def project(event: Event) -> str:
         Rejected: the event has no usable `date` where one is required, or a number that jsonb cannot hold.
 
     """
-    data = texts_of(event.data)
-    deliver_at = usable_instant(string_of(data.get("date")))
-    if deliver_at is None and event.effect == "upsert":
-        problem = "is no RFC 3339 instant in the years 1-9999" if "date" in data else "is missing"
-        raise Rejected("invalid_field", problem, "eventData.date")
-    check_numbers(event.data, "eventData")
+    data, deliver_at = read_data(event)
     return compose_object(
         {
             "id": dumps(notification_id(event.user_id, event.item_id)),
@@ -44,6 +39,22 @@ def project(event: Event) -> str:
             "updatedAt": dumps(event.occurred_at),
         }
     )
+
+
+def read_data(event: Event) -> tuple[dict[str, str], Instant | None]:
+    """Return the data of an event of a known type, each member as its exact text, and when it says to deliver.
+
+    Raises:
+        Rejected: as `project`.
+
+    """
+    data = texts_of(event.data)
+    deliver_at = usable_instant(string_of(data.get("date")))
+    if deliver_at is None and event.effect == "upsert":
+        problem = "is no RFC 3339 instant in the years 1-9999" if "date" in data else "is missing"
+        raise Rejected("invalid_field", problem, "eventData.date")
+    check_numbers(event.data, "eventData")
+    return data, deliver_at
 
 
 def _enriched(event: Event, data: Mapping[str, str]) -> str:

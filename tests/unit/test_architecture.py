@@ -19,6 +19,8 @@ PURE = {
     "projection": {"errors", "events", "instants", "jsonb", "strict_json"},
     "facts": {"events", "instants", "strict_json"},
     "items": {"errors", "events", "facts", "instants", "strict_json"},
+    "erasure": {"items", "strict_json"},
+    "replay": {"errors", "events", "instants", "items", "projection", "strict_json"},
 }
 ADAPTERS = {
     "aws": set(),
@@ -32,6 +34,21 @@ COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
     "migrate": {"aws", "config", "database"},
+    "commands": {"config", "database"},
+    "rebuild": {"commands", "config", "database", "errors", "events", "items", "replay"},
+    "forget": {
+        "commands",
+        "config",
+        "database",
+        "erasure",
+        "events",
+        "instants",
+        "items",
+        "projection",
+        "replay",
+    },
+    "catalogue": {"events", "formats"},
+    "check": {"errors", "formats", "pipeline"},
 }
 ALLOWED: dict[str, set[str]] = {**PURE, **ADAPTERS, **COMPOSITION}
 SDKS = {"boto3", "botocore", "psycopg", "aws_lambda_powertools", "os", "socket"}

@@ -1,0 +1,293 @@
+"""The event catalogue: `python -m event_service.catalogue` prints it as an AsyncAPI 3 document.
+
+Everything in it is made from what the function itself works with: the types of `events` and the models of `formats`.
+"""
+
+import json
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from event_service.events import FACT_TYPES, KNOWN_TYPES, Effect
+from event_service.formats import CloudEvent, InstantText, PlainEvent
+
+Json = dict[str, Any]
+
+_EFFECTS: Final[dict[Effect, str]] = {
+    "upsert": "Creates or replaces the user's notification for the item.",
+    "delete": "Deletes the user's notification for the item.",
+}
+_ATTRIBUTES: Final = {
+    "eventType": "The event's type. A legacy event, which has none in its body, needs it.",
+    "eventItemType": "The type of the item: the part of eventType before the colon.",
+}
+
+
+class ScheduledData(BaseModel):
+    """The `eventData` of the known types. What a type does not require, the function does not check either."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    date: InstantText | None = None
+    """When to notify, in RFC 3339 and the years 1-9999 in UTC; `notifyOffset` is subtracted already."""
+    id: str | None = None
+    userId: str | None = None
+    isRecurring: bool | None = None
+    notifyOffset: float | None = Field(None, ge=0)
+    notifyType: str | None = None
+    """`push` or `email`."""
+    message: str | None = None
+    url: str | None = None
+    createdAt: InstantText | None = None
+    updatedAt: InstantText | None = None
+    """When the producer changed the item: the event's time where it brings none of its own."""
+
+
+UpsertData = create_model("UpsertData", __base__=ScheduledData, __doc__=ScheduledData.__doc__, date=(InstantText, ...))
+
+
+class FactData(BaseModel):
+    """The `eventData` of a fact: the notification as it became."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str
+    userId: str
+    userEmail: str | None
+    itemType: str
+    itemId: str
+    deliverAt: InstantText | None
+    """Null where a deletion brought no usable date."""
+    notificationData: dict[str, Any] | None
+    """The event's data as the delivery services need it; null where it was too large to be published."""
+    updatedAt: InstantText
+    createdAt: InstantText
+    truncated: bool = False
+    """True where notificationData was left out: the event store has it."""
+
+
+# By effect; None is a fact's.
+_DATA: Final[dict[Effect | None, type[BaseModel]]] = {"upsert": UpsertData, "delete": ScheduledData, None: FactData}
+_EXAMPLE_DATA: Final[Json] = {
+    "id": "jiBF3GxpzzRxHVBw6LqAse",
+    "userId": "user-a",
+    "date": "2026-11-23T07:54:00.000Z",
+    "isRecurring": False,
+    "notifyOffset": 0,
+    "notifyType": "push",
+    "message": "Stand-up meeting",
+    "url": "https://example.com/meet?x=1&y=2",
+    "createdAt": "2026-11-23T06:54:06.410Z",
+    "updatedAt": "2026-11-23T06:54:06.410Z",
+}
+_EXAMPLE_USER: Final[Json] = {"userId": "user-a", "userEmail": "alice@example.com"}
+
+
+def event_types() -> list[Json]:
+    """Return the catalogue of types: those with an effect, then the facts.
+
+    Each has `name`, `direction` (`in`, or `out` for the facts the service publishes), `effect` (`upsert`, `delete` or
+    None), `description`, the JSON Schemas (draft 2020-12) `eventDataSchema` and `messageSchema`, and `examples`:
+    messages with their attributes, `{"name", "headers", "payload"}`.
+    """
+    known = [
+        {
+            "name": name,
+            "direction": "in",
+            "effect": effect,
+            "description": _EFFECTS[effect],
+            "eventDataSchema": (data := _schema(_DATA[effect])),
+            "messageSchema": _any_format(data, name),
+            "examples": _examples(name),
+        }
+        for name, effect in KNOWN_TYPES.items()
+    ]
+    facts = [
+        {
+            "name": name,
+            "direction": "out",
+            "effect": None,
+            "description": f"A notification was {name.partition(':')[2]}. Published at least once, with the same id.",
+            "eventDataSchema": (data := _schema(_DATA[None])),
+            "messageSchema": _fact_schema(data, name),
+            "examples": [_fact_example(name)],
+        }
+        for name in sorted(FACT_TYPES)
+    ]
+    return known + facts
+
+
+def asyncapi() -> Json:
+    """Return the AsyncAPI 3 document: https://www.asyncapi.com/docs/reference/specification/v3.0.0."""
+    types = event_types()
+    received = {_key(each["name"]): _message(each) for each in types if each["direction"] == "in"}
+    received["anyOtherType"] = {
+        "name": "anyOtherType",
+        "title": "any other type",
+        "summary": "Stored, without any effect.",
+        "contentType": "application/json",
+        "headers": _headers(None),
+        "payload": _any_format({"type": "object"}, None),
+    }
+    facts = {_key(each["name"]): _message(each) for each in types if each["direction"] == "out"}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "event-service",
+            "version": "1.0.0",
+            "description": "Stores every event, keeps notifications up to date and publishes what changed.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "eventTopic": _channel("The SNS topic that the event queue is subscribed to.", received),
+            "notificationTopic": _channel("The SNS topic that facts are published to.", facts),
+        },
+        "operations": {
+            "receiveEvent": {"action": "receive", "channel": {"$ref": "#/channels/eventTopic"}},
+            "publishFact": {"action": "send", "channel": {"$ref": "#/channels/notificationTopic"}},
+        },
+        "components": {
+            "schemas": {model.__name__: _schema(model) for model in _DATA.values()},
+            "messages": received | facts,
+        },
+    }
+
+
+def _channel(description: str, messages: Json) -> Json:
+    references = {key: {"$ref": f"#/components/messages/{key}"} for key in messages}
+    return {"address": None, "description": description, "messages": references}
+
+
+def _message(event_type: Json) -> Json:
+    data = {"$ref": f"#/components/schemas/{_DATA[event_type['effect']].__name__}"}
+    schema = _any_format if event_type["direction"] == "in" else _fact_schema
+    return {
+        "name": event_type["name"],
+        "title": event_type["name"],
+        "summary": event_type["description"],
+        "contentType": "application/json",
+        "headers": _headers(event_type["name"]),
+        "payload": schema(data, event_type["name"]),
+        "examples": event_type["examples"],
+    }
+
+
+def _headers(name: str | None) -> Json:
+    properties = {attribute: {"type": "string", "description": text} for attribute, text in _ATTRIBUTES.items()}
+    if name is not None:
+        properties["eventType"]["const"] = name
+        properties["eventItemType"]["const"] = name.partition(":")[0]
+    if name in FACT_TYPES:
+        properties["userId"] = {"type": "string", "description": "The user whose notification it is."}
+    return {"type": "object", "properties": properties}
+
+
+def _any_format(data: Json, name: str | None) -> Json:
+    """Return the schema of an event in any of the formats that are let in."""
+    native = _plain_schema(data, name)
+    bare = ("eventType", "itemType", "id", "occurredAt", "causationId")
+    legacy = native | {
+        "title": "Legacy",
+        "description": "The type stands in the message attributes, the time in the envelope or in eventData.updatedAt.",
+        "required": [field for field in native["required"] if field not in bare],
+        "properties": {key: schema for key, schema in native["properties"].items() if key not in bare},
+        "not": {"anyOf": [{"required": [field]} for field in ("id", "occurredAt", "specversion")]},
+    }
+    native |= {
+        "title": "Native",
+        "description": "What stands in the body wins over the message attributes.",
+        "required": [*(field for field in native["required"] if field != "eventType"), "id", "occurredAt"],
+        "not": {"required": ["specversion"]},
+    }
+    cloud = _schema(CloudEvent)
+    content = cloud.pop("$defs")["CloudEventData"]
+    content["properties"]["eventData"] = data
+    cloud["properties"] |= {"data": content, "type": _typed(cloud["properties"]["type"], name)}
+    return {"anyOf": [legacy, native, cloud]}
+
+
+def _plain_schema(data: Json, name: str | None) -> Json:
+    schema = _schema(PlainEvent)
+    properties = schema["properties"]
+    return schema | {"properties": properties | {"eventData": data, "eventType": _typed(properties["eventType"], name)}}
+
+
+def _fact_schema(data: Json, name: str) -> Json:
+    schema = _plain_schema(data, name)
+    return schema | {
+        "title": "Fact",
+        "description": "In the native format; causationId is the id of the event that caused the change.",
+        "required": [*schema["properties"]],
+    }
+
+
+def _typed(schema: Json, name: str | None) -> Json:
+    return schema if name is None else {"type": "string", "const": name}
+
+
+def _schema(model: type[BaseModel]) -> Json:
+    """Return a model's JSON Schema, without the defaults by which the models mark what is absent."""
+    schema = model.model_json_schema()
+    for part in (schema, *schema.get("$defs", {}).values()):
+        for field in part["properties"].values():
+            for noise in ("default", "title"):
+                field.pop(noise, None)
+    return schema
+
+
+def _examples(name: str) -> list[Json]:
+    """Return one event in each format; those of reminder:created are the samples in events/."""
+    item_type = name.partition(":")[0]
+    item_id = _EXAMPLE_DATA["id"]
+    legacy = _EXAMPLE_USER | {"itemId": item_id, "eventData": _EXAMPLE_DATA}
+    time = _EXAMPLE_DATA["updatedAt"]
+    native = {"id": "01JDC9Z3V8K6T5N2Q4R7W0XYEB", "eventType": name, "itemType": item_type, "occurredAt": time} | legacy
+    cloud = {
+        "specversion": "1.0",
+        "id": "A234-1234-1234",
+        "source": "https://calendar.example.com/reminders",
+        "type": name,
+        "time": time,
+        "subject": item_id,
+        "datacontenttype": "application/json",
+        "itemtype": item_type,
+        "data": _EXAMPLE_USER | {"eventData": _EXAMPLE_DATA},
+    }
+    return [
+        {"name": "legacy", "headers": {"eventType": name, "eventItemType": item_type}, "payload": legacy},
+        {"name": "native", "headers": {}, "payload": native},
+        {"name": "cloudEvents", "headers": {}, "payload": cloud},
+    ]
+
+
+def _fact_example(name: str) -> Json:
+    notification_id = "b8b8f2b4-5d0c-5c7e-8a55-2f8d6a0c9e11"
+    data = _EXAMPLE_USER | {
+        "id": notification_id,
+        "itemType": "reminder",
+        "itemId": _EXAMPLE_DATA["id"],
+        "deliverAt": "2026-11-23T07:54:00.000000Z",
+        "notificationData": _EXAMPLE_DATA | _EXAMPLE_USER | {"reminderId": _EXAMPLE_DATA["id"]},
+        "updatedAt": "2026-11-23T06:54:06.410000Z",
+        "createdAt": "2026-11-23T06:54:06.410000Z",
+    }
+    payload = _EXAMPLE_USER | {
+        "id": "5d6f5a0e-7d3b-5b44-9a0e-7f5c1f3d2b10",
+        "eventType": name,
+        "itemType": "notification",
+        "itemId": notification_id,
+        "occurredAt": "2026-11-23T06:54:06.410000Z",
+        "causationId": "8a119b9e-16bc-4732-8f7b-7676d015b0dc",
+        "eventData": data,
+    }
+    headers = {"eventItemType": "notification", "eventType": name, "userId": "user-a"}
+    return {"name": "fact", "headers": headers, "payload": payload}
+
+
+def _key(name: str) -> str:
+    """Return a type's name as AsyncAPI lets a component be called."""
+    return name.replace(":", ".")
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncapi(), indent=2, ensure_ascii=False))

@@ -1,0 +1,103 @@
+"""Checks messages as the function would, without AWS or a database: `python -m event_service.check FILE...`.
+
+Producers run it in their CI. What a file holds is seen by its shape:
+
+- a Lambda event: has `Records`; each is checked,
+- an SQS record: has a text `body`,
+- an SNS notification: `"Type": "Notification"`,
+- anything else is a message body. The type of a legacy event, which travels as a message attribute, is an option.
+
+Exit status: 0 all would be accepted, 1 one would be rejected, 2 a file cannot be read or the command is wrong.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from event_service.errors import RecordError
+from event_service.formats import problems_of
+from event_service.pipeline import Entry, parse
+
+
+def records_of(text: str, attributes: dict[str, str]) -> list[Any]:
+    """Return the SQS records that a file holds or, of a bare message, the one it would arrive in."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None  # the function is to say what is wrong with it
+    if isinstance(document, dict) and isinstance(document.get("Records"), list):
+        return list(document["Records"])
+    if isinstance(document, dict) and isinstance(document.get("body"), str):
+        return [document]
+    return [
+        {
+            "body": text,
+            "attributes": {"SentTimestamp": str(time.time_ns() // 1_000_000)},
+            "messageAttributes": {name: {"stringValue": value} for name, value in attributes.items()},
+        }
+    ]
+
+
+def problems(error: RecordError) -> list[str]:
+    """Return every problem that the function finds, each with its path."""
+    if isinstance(error.__cause__, ValidationError):
+        return [f"{path}: {message}" for path, message in problems_of(error.__cause__)]
+    return [str(error)]
+
+
+def _lines(place: str, entry: Entry) -> list[str]:
+    if entry.error is not None:
+        return [f"{place}: {entry.error.reason}: {problem}" for problem in problems(entry.error)]
+    event = entry.event
+    effect = {"upsert": "creates or replaces a notification", "delete": "deletes a notification", None: "stored only"}
+    return [f"{place}: ok: {event.event_type}, {effect[event.effect]}" if event else place]
+
+
+def _parse_any(record: Any) -> Entry:
+    if isinstance(record, dict):
+        return parse(record)
+    return Entry(error=RecordError("invalid_field", "is no object", "Records"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check the files that the command line names; return the exit status."""
+    description, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m event_service.check",
+        description=description,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
+    parser.add_argument("--event-type", help="message attribute eventType of a bare message, such as reminder:created")
+    parser.add_argument("--item-type", help="message attribute eventItemType of a bare message, such as reminder")
+    options = parser.parse_args(arguments)
+    attributes = {"eventType": options.event_type, "eventItemType": options.item_type}
+    status = 0
+    for file in options.files:
+        try:
+            text = (sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()).decode()
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "is no UTF-8 text"
+            print(f"{file}: {reason}", file=sys.stderr)
+            status = 2
+            continue
+        entries = [
+            _parse_any(record)
+            for record in records_of(text, {name: value for name, value in attributes.items() if value is not None})
+        ]
+        for number, entry in enumerate(entries, 1):
+            print("\n".join(_lines(file if len(entries) == 1 else f"{file}: record {number}", entry)))
+            if entry.error is not None:
+                status = max(status, 1)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What the operator's commands have in common: clients with patience, and errors as one line without anybody's data."""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import botocore.session
+import psycopg
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from event_service.config import ConfigurationError, DatabaseSettings
+from event_service.database import TimeLimitedConnection, connect
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked for; the message says why."""
+
+
+def make_client(service: str) -> Any:
+    """Return a client that waits and tries again for minutes: no invocation ends here."""
+    retries = {"mode": "standard", "total_max_attempts": 10}
+    config = Config(connect_timeout=5, read_timeout=60, retries=retries, parameter_validation=False)  # type: ignore[arg-type]  # the stubs want their own dict
+    return botocore.session.get_session().create_client(service, config=config)
+
+
+def open_database(settings: DatabaseSettings) -> TimeLimitedConnection:
+    """Open an autocommit connection.
+
+    Raises:
+        psycopg.Error: it cannot be opened.
+
+    """
+    return connect(settings, partial(make_client, "secretsmanager"))
+
+
+def merge(connection: TimeLimitedConnection, target: str, requests: Sequence[str]) -> int:
+    """Merge folded events (`replay.fold`) into a table in savepoints of a transaction; return how many were refused.
+
+    A row that PostgreSQL refuses for what it holds is left out alone.
+
+    Raises:
+        psycopg.Error: something else went wrong.
+
+    """
+    try:
+        with connection.transaction():
+            connection.execute(
+                "SELECT merge_notifications(%s::regclass, %s::json)", (target, f"[{','.join(requests)}]")
+            )
+    except (psycopg.DataError, psycopg.errors.CheckViolation, psycopg.errors.ProgramLimitExceeded):
+        if len(requests) == 1:
+            return 1
+        half = len(requests) // 2
+        return merge(connection, target, requests[:half]) + merge(connection, target, requests[half:])
+    return 0
+
+
+def run(name: str, command: Callable[[], int]) -> int:
+    """Run a command and return its exit status: 2, with the reason as one line, where it could not do its work."""
+    try:
+        return command()
+    except (ConfigurationError, CommandError, BotoCoreError) as exc:
+        reason = str(exc)
+    except ClientError as exc:
+        reason = f"{exc.operation_name}: {exc.response['Error']['Code']}"
+    except psycopg.Error as exc:  # its text may quote a row, or the URL with its password
+        hint = {"42P01": ": run `python -m event_service.migrate`", "42883": ": run `python -m event_service.migrate`"}
+        reason = f"PostgreSQL: {type(exc).__name__} ({exc.sqlstate or 'no answer, or DATABASE_URL is no libpq URL'})"
+        reason += hint.get(exc.sqlstate or "", "")
+    except KeyboardInterrupt:
+        reason = "broken off; the same command continues"
+    print(f"{name}: {reason}", file=sys.stderr)
+    return 2

@@ -1,0 +1,199 @@
+"""Removes a person's personal data: `python -m event_service.forget --user ID`.
+
+E-mail addresses, message texts and URLs go from the event store, the notifications and the facts that wait in the
+outbox (docs/erasure.md has the rule). Every event stays, with its type, ids, key and order. What was broken off goes on
+when started again. In the end everything is read back.
+
+Exit status: 0 nothing personal is left, 1 something is (run it again), 2 it could not be done.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from event_service.commands import CommandError, make_client, merge, open_database, run
+from event_service.config import DatabaseSettings, event_store_table
+from event_service.database import TimeLimitedConnection
+from event_service.erasure import emptied, redact
+from event_service.events import KNOWN_TYPES
+from event_service.instants import format_instant, now
+from event_service.items import Item
+from event_service.projection import notification_id
+from event_service.replay import fold
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """One person's data and where it is; `writes` False only counts what there is to erase."""
+
+    user_id: str
+    table: str
+    client: Any
+    connection: TimeLimitedConnection
+    writes: bool
+    # How many were looked at, and how many of them held personal data.
+    seen: Counter[str] = field(default_factory=Counter)
+    personal: Counter[str] = field(default_factory=Counter)
+
+
+def forget(task: Forgetting) -> None:
+    """Erase a person's data, or count it.
+
+    Raises:
+        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend failed for long.
+
+    """
+    item_ids = set()
+    for page in _pages(task, IndexName="by-user", KeyConditionExpression="userId = :value", value=task.user_id):
+        item_ids |= {item["pk"]["S"].partition("#")[2] for item in page}
+        left = [_forget_item(task, item, "events") for item in page]
+        if task.writes:
+            _renew_rows(task, left)
+    rows = task.connection.execute("SELECT item_id FROM notifications WHERE user_id = %s", (task.user_id,)).fetchall()
+    item_ids |= {item_id for (item_id,) in rows}
+    for item_id in sorted(item_ids):
+        stream = f"notification#{notification_id(task.user_id, item_id)}"
+        for page in _pages(task, KeyConditionExpression="pk = :value", value=stream, ConsistentRead=True):
+            for item in page:
+                if "userId" not in item:  # with one, it is another producer's event
+                    _forget_item(task, item, "facts")
+    _forget_outbox(task)
+    _forget_rows(task)
+
+
+def _pages(task: Forgetting, *, value: str, **request: Any) -> Iterator[list[Item]]:
+    request |= {"TableName": task.table, "ExpressionAttributeValues": {":value": {"S": value}}}
+    while True:
+        answer = task.client.query(**request)
+        yield answer["Items"]
+        if "LastEvaluatedKey" not in answer:
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _forget_item(task: Forgetting, item: Item, kind: str) -> Item:
+    left = emptied(item)
+    task.seen[kind] += 1
+    if left == item and "forgottenAt" in item:
+        return left
+    task.personal[kind] += 1
+    if task.writes:
+        encoded = "eventDataEncoding" in left
+        values = {":data": left["eventData"], ":now": {"S": now()}}
+        task.client.update_item(
+            TableName=task.table,
+            Key={"pk": item["pk"], "sk": item["sk"]},
+            UpdateExpression="SET eventData = :data, forgottenAt = :now"
+            + (", eventDataEncoding = :gzip REMOVE userEmail" if encoded else " REMOVE userEmail, eventDataEncoding"),
+            ConditionExpression="attribute_exists(pk)",
+            ExpressionAttributeValues=values | ({":gzip": left["eventDataEncoding"]} if encoded else {}),
+        )
+    return left
+
+
+def _renew_rows(task: Forgetting, items: Sequence[Item]) -> None:
+    """Make rows what the emptied events make of them; so a rebuild makes the same."""
+    known = [item for item in items if item["eventType"]["S"] in KNOWN_TYPES]
+    for requests in fold(known, lambda *_: None):
+        merge(task.connection, "notifications", requests)
+
+
+def _forget_outbox(task: Forgetting) -> None:
+    waiting = task.connection.execute(
+        "SELECT event_pk, event_sk, notification::text FROM outbox WHERE notification ->> 'userId' = %s",
+        (task.user_id,),
+    ).fetchall()
+    for pk, sk, text in waiting:
+        task.seen["facts waiting"] += 1
+        if (left := redact(text)) != text:
+            task.personal["facts waiting"] += 1
+            if task.writes:
+                task.connection.execute(
+                    "UPDATE outbox SET notification = %s WHERE event_pk = %s AND event_sk = %s", (left, pk, sk)
+                )
+
+
+def _forget_rows(task: Forgetting) -> None:
+    """Empty what no stored event has renewed: its events may have expired. Events of later on are ordinary."""
+    found = task.connection.execute(
+        "SELECT id, user_email, notification_data::text, event_pk, updated_at, event_id FROM notifications"
+        " WHERE user_id = %s ORDER BY item_id",
+        (task.user_id,),
+    ).fetchall()
+    kind = "notifications without stored events" if task.writes else "notifications"
+    for id_, email, text, pk, updated_at, event_id in found:
+        task.seen[kind] += not task.writes
+        if email is None and redact(text) == text:
+            continue
+        key = {"pk": {"S": pk}, "sk": {"S": f"{format_instant(updated_at)}#{event_id}"}}
+        item = task.client.get_item(TableName=task.table, Key=key, ConsistentRead=True).get("Item")
+        if task.writes and item is not None and "forgottenAt" not in item:
+            continue
+        task.personal[kind] += 1
+        if task.writes:
+            task.seen[kind] += 1
+            task.connection.execute(
+                "UPDATE notifications SET user_email = NULL, notification_data = %s"
+                " WHERE id = %s AND (event_pk, updated_at, event_id) = (%s, %s, %s)",
+                (redact(text), id_, pk, updated_at, event_id),
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Forget whom the command line names; return the exit status."""
+    description, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m event_service.forget",
+        description=description,
+        epilog=details
+        + "\nEnvironment: EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--user", required=True, metavar="ID", help="the userId of the person")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, and count what would be erased")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    return run("forget", lambda: _forget(parser.parse_args(arguments)))
+
+
+def _forget(options: argparse.Namespace) -> int:
+    table, database = event_store_table(os.environ), DatabaseSettings.from_environment(os.environ)
+    if not options.user:
+        raise CommandError("--user is empty")
+    if not (options.dry_run or options.yes) and not _confirmed(options.user, table):
+        raise CommandError("not confirmed; nothing was changed")
+    with open_database(database) as connection:
+
+        def task(*, writes: bool) -> Forgetting:
+            return Forgetting(options.user, table, make_client("dynamodb"), connection, writes)
+
+        if not options.dry_run:
+            erasing = task(writes=True)
+            forget(erasing)
+            _print("erased", erasing)
+        reading = task(writes=False)
+        forget(reading)
+        _print("would be erased" if options.dry_run else "left", reading)
+    return int(not options.dry_run and reading.personal.total() > 0)
+
+
+def _confirmed(user_id: str, table: str) -> bool:
+    print(f"This erases personal data of user {user_id} in {table} and in PostgreSQL, and cannot be undone.")
+    try:
+        return input("Type the user id to go on: ") == user_id
+    except EOFError:
+        return False
+
+
+def _print(what: str, task: Forgetting) -> None:
+    counts = ", ".join(
+        f"{task.personal[kind]:,} of {count:,} {kind}" for kind, count in sorted(task.seen.items()) if count
+    )
+    print(f"forget: {task.user_id}: {what}: {counts or 'nothing there is of this user'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The command that producers check their messages with."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from event_service.catalogue import event_types
+from event_service.check import main, records_of
+from event_service.pipeline import parse
+from tests.events.cases import CASES
+from tests.events.test_events import FOLDER, RECORDS, message
+from tests.unit.messages import cloud_event, legacy, native, raw, wrapped
+
+ROOT = Path(__file__).parents[2]
+
+
+def check(tmp_path: Path, text: str, *options: str) -> int:
+    (tmp_path / "message.json").write_text(text)
+    return main([str(tmp_path / "message.json"), *options])
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_sample_is_judged_as_the_function_judges_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a Lambda event every record is named, with the reason and field the function logs."""
+    expected = {place: why for place, why in CASES[name].failures.items() if why[0] != "conflict"}
+    assert main([str(FOLDER / f"{name}.json")]) == bool(expected)
+    lines = capsys.readouterr().out.splitlines()
+    rejected = [line for line in lines if ": ok: " not in line]
+    assert len(lines) - len(rejected) == len(RECORDS[name]) - len(expected)
+    for (place, (reason, field)), line in zip(expected.items(), rejected, strict=True):
+        assert f": record {place + 1}: {reason}: {field}" in line
+
+
+@pytest.mark.parametrize("shape", ["body", "notification", "record"])
+def test_a_message_may_come_in_any_of_its_shapes(shape: str, tmp_path: Path) -> None:
+    """Bare, in its SNS notification, or as an SQS record."""
+    record = wrapped(legacy())
+    text = {"body": json.dumps(native()), "notification": record["body"], "record": json.dumps(record)}[shape]
+    assert check(tmp_path, text) == 0
+
+
+@pytest.mark.parametrize("example", [e for t in event_types() if t["direction"] == "in" for e in t["examples"]])
+def test_the_examples_of_the_catalogue_pass(example: Any, tmp_path: Path) -> None:
+    """Also the legacy ones, whose type is an option."""
+    headers = example["headers"]
+    options = ["--event-type", headers["eventType"], "--item-type", headers["eventItemType"]] if headers else []
+    assert check(tmp_path, json.dumps(example["payload"]), *options) == 0
+
+
+def test_a_legacy_event_needs_its_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its attributes are options, and without them it is rejected as the function would reject it."""
+    text = message(RECORDS["reminder-created"][0])
+    assert check(tmp_path, text) == 1
+    assert "invalid_field: eventType: Field required" in capsys.readouterr().out
+    assert check(tmp_path, text, "--event-type", "reminder:created", "--item-type", "todo") == 1
+    assert "itemType: does not agree" in capsys.readouterr().out
+
+
+def test_every_problem_is_named_with_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not only the first; and no value is printed."""
+    event = cloud_event(time="yesterday", data={"userId": "", "userEmail": 7, "eventData": []})
+    assert check(tmp_path, json.dumps(event)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    paths = [line.split("invalid_field: ")[1].partition(":")[0] for line in lines]
+    assert paths == ["time", "data.userId", "data.userEmail", "data.eventData"]
+    assert "yesterday" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "{" * 9999, '{"Records": [1]}', '{"body": 1}', "\ufeff{}", '{"a": NaN}']
+)
+def test_nonsense_is_rejected(text: str, tmp_path: Path) -> None:
+    """Whatever it is, it is a rejection and no crash."""
+    assert check(tmp_path, text) == 1
+
+
+def test_files_are_checked_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worst of them is the exit status; standard input is one of them."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(native()).encode())))
+    good = str(FOLDER / "native.json")
+    assert main([good, "-"]) == 0
+    assert main([good, str(FOLDER / "one-good-several-bad.json")]) == 1
+    assert main([str(FOLDER / "one-good-several-bad.json"), str(tmp_path / "missing.json"), good]) == 2
+    (tmp_path / "latin.json").write_bytes(b'{"userId": "\xe9"}')
+    assert main([str(tmp_path / "latin.json")]) == 2
+
+
+def test_it_needs_neither_aws_nor_a_database() -> None:
+    """It runs with an empty environment."""
+    command = [sys.executable, "-m", "event_service.check", "events/native.json"]
+    run = subprocess.run(
+        command, env={"PATH": os.environ["PATH"]}, cwd=ROOT, capture_output=True, check=False, text=True
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == "events/native.json: ok: reminder:created, creates or replaces a notification\n"
+
+
+def test_a_bare_message_is_parsed_as_sent_raw() -> None:
+    """The function would read the same event out of a raw delivery."""
+    body = json.dumps(native())
+    (record,) = records_of(body, {})
+    assert parse(record).event == parse(raw(body, None)).event

@@ -1,0 +1,248 @@
+"""The notifications made from the event store alone: the rows the live service wrote, whatever happens meanwhile."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from event_service.config import DatabaseSettings
+from event_service.rebuild import Job, compare, main, rebuild
+from local.stack import Stack, create_database
+from tests.conftest import Aws
+from tests.convergence.test_convergence import EVENTS
+from tests.events.test_events import RECORDS
+from tests.rebuild.world import deliver, execute, history, record, rows, seed
+
+ROOT = Path(__file__).parents[2]
+_examples = itertools.count()
+
+
+def job(environment: dict[str, str], **options: Any) -> Job:
+    database = DatabaseSettings(url=environment["DATABASE_URL"])
+    return Job(database, environment["EVENT_STORE_TABLE"], **{"segments": 2, **options})
+
+
+def command(environment: dict[str, str], *options: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-m", "event_service.rebuild", "--workers", "2", "--segments", "2", *options]
+    return subprocess.Popen(
+        arguments, env=os.environ | environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=EVENTS, data=st.data())
+def test_a_rebuild_gives_the_rows_the_service_wrote(
+    aws: Aws, service_environment: dict[str, str], stack: Stack, events: list[Any], data: st.DataObject
+) -> None:
+    """Of any history, delivered in any order: not a byte differs, and there is no fact in the outbox."""
+    user, url = f"user-{next(_examples)}", service_environment["DATABASE_URL"]
+    records = [
+        record(event_type, user, f"{item}-{user}", second, userEmail=None if name == "a" else "alice@example.com")
+        for event_type, item, second, name in data.draw(st.permutations(events))
+    ]
+    unique = {each["messageId"]: each for each in records}
+    deliver([*unique.values()], 3)
+    live = rows(url)
+
+    assert compare(job(service_environment))[1] == []
+    execute(url, "TRUNCATE notifications")
+    rebuild(job(service_environment))
+
+    assert rows(url) == live
+    assert execute(url, "SELECT FROM outbox") == []
+
+
+def test_the_samples_are_rebuilt_by_several_processes(aws: Aws, service_environment: dict[str, str]) -> None:
+    """Compressed data, every format and digit, facts and unknown types among them; and the command says so."""
+    url = service_environment["DATABASE_URL"]
+    for name in sorted(set(RECORDS) - {"one-good-several-bad"}):
+        deliver(RECORDS[name])
+    live = rows(url)
+    execute(url, "TRUNCATE notifications")
+
+    process = command(service_environment)
+    output, errors = process.communicate()
+
+    assert (process.returncode, errors) == (0, "")
+    assert " events, 0 of them refused" in output
+    assert rows(url) == live
+    assert execute(url, "SELECT FROM rebuild_progress") == []
+    assert execute(url, "SELECT FROM outbox") == []
+
+
+def test_a_rebuild_mends_rows_and_leaves_those_nobody_accounts_for(
+    service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--dry-run` and `--verify` name each difference by id and write nothing; a rebuild mends what it can."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user-a", f"item-{number}", number) for number in range(4)])
+    before = rows(url)
+    assert main(["--verify", "--workers", "1"]) == 0
+    ids = [id_ for (id_,) in execute(url, "SELECT id::text FROM notifications ORDER BY item_id")]
+    execute(url, "DELETE FROM notifications WHERE item_id = 'item-0'")
+    execute(url, "UPDATE notifications SET notification_data = '{\"message\": \"secret\"}' WHERE item_id = 'item-1'")
+    execute(url, "UPDATE notifications SET created_at = created_at + interval '1 s' WHERE item_id = 'item-2'")
+    execute(
+        url,
+        "INSERT INTO notifications SELECT gen_random_uuid(), 'user-x', item_id, user_email, item_type, deliver_at,"
+        " notification_data, event_id, event_pk, created_at, updated_at FROM notifications WHERE item_id = 'item-3'",
+    )
+    ((extra,),) = execute(url, "SELECT id::text FROM notifications WHERE user_id = 'user-x'")
+    broken = rows(url)
+    capsys.readouterr()
+
+    assert main(["--dry-run", "--workers", "1"]) == 0
+    assert main(["--verify", "--workers", "1"]) == 1
+    output = capsys.readouterr().out
+    for line in (f"1 extra: {extra}", f"1 missing: {ids[0]}", "2 differing: " + " ".join(sorted(ids[1:3]))):
+        assert output.count(f"rebuild: {line}") == 2
+    assert "secret" not in output
+    assert rows(url) == broken
+
+    assert main(["--workers", "1"]) == 0
+    assert [row for row in rows(url) if extra not in row[0]] == before
+    assert main(["--verify", "--workers", "1"]) == 1
+
+
+def test_what_todays_code_rejects_is_counted_and_no_obstacle(
+    aws: Aws, service_environment: dict[str, str], stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is named by its key and reason; the other events of its item decide."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user-a", "item-1", 1)])
+    live = rows(url)
+    bad = record("reminder:updated", "user-a", "item-1", 2, data={"message": "no date"})
+    item = {"pk": "reminder#item-1", "eventType": "reminder:updated", "userId": "user-a", "id": "x"}
+    item |= {"occurredAt": "2026-11-23T12:00:02.000000Z", "eventData": json.loads(bad["body"])["eventData"] and "{}"}
+    for sk, left_out in (("a", ""), ("b", "id"), ("c", "eventData")):
+        attributes = {name: {"S": value} for name, value in (item | {"sk": sk}).items() if name != left_out}
+        aws.dynamodb.put_item(TableName=aws.table, Item=attributes)
+    execute(url, "TRUNCATE notifications")
+
+    progress = rebuild(job(service_environment))
+
+    assert (progress.events, progress.refused) == (4, 3)
+    errors = capsys.readouterr().err
+    assert "refused: reminder#item-1 a: eventData.date: is missing" in errors
+    assert rows(url) == live
+
+
+def test_the_newest_event_wins_while_the_service_runs(
+    aws: Aws, service_environment: dict[str, str], stack: Stack
+) -> None:
+    """Rebuilds over and over while batches come in: the rows are those of a service left in peace."""
+    url = service_environment["DATABASE_URL"]
+    records = [
+        record(
+            ("reminder:created", "reminder:deleted", "reminder:updated")[number % 3],
+            "user-a",
+            f"item-{number % 7}",
+            number,
+        )
+        for number in range(480)
+    ]
+    over = threading.Event()
+    rebuilds = []
+
+    def keep_rebuilding() -> None:
+        while not over.is_set():
+            rebuilds.append(rebuild(job(service_environment)))
+
+    rebuilding = threading.Thread(target=keep_rebuilding)
+    rebuilding.start()
+    try:
+        deliver(records[::-1][::2] + records[::2], 10)
+    finally:
+        over.set()
+        rebuilding.join()
+
+    assert len(rebuilds) > 1
+    during = rows(url)
+    execute(url, "TRUNCATE notifications")
+    rebuild(job(service_environment))
+    assert rows(url) == during
+    assert execute(url, "SELECT FROM outbox") == []
+
+
+def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: dict[str, str], stack: Stack) -> None:
+    """With SIGKILL in the middle, its workers end too, and the next run scans only what was left."""
+    url = service_environment["DATABASE_URL"]
+    seed(stack.endpoint_url, aws.table, history(20_000, 2000))
+    process = command(service_environment)
+    with psycopg.connect(url, autocommit=True) as watching:
+        while not watching.execute("SELECT FROM rebuild_progress WHERE last_pk IS NOT NULL").rowcount:
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        others = (
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'event-service'"
+        )
+        while watching.execute(others).rowcount:
+            time.sleep(0.05)
+    ((scanned,),) = execute(url, "SELECT sum(scanned)::int FROM rebuild_progress")
+    assert 0 < scanned < 20_000
+
+    progress = rebuild(job(service_environment, workers=2, segments=7))
+
+    assert progress.scanned == 20_000  # each page once: what was done before counts
+    assert execute(url, "SELECT count(*) FROM notifications") == [(2000,)]
+    assert compare(job(service_environment))[1] == []
+
+
+def test_two_rebuilds_at_once_are_refused(
+    service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second one says why, and does nothing."""
+    with psycopg.connect(service_environment["DATABASE_URL"]) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (0x65767472,))
+        assert main(["--workers", "1"]) == 2
+    assert capsys.readouterr().err == "rebuild: another rebuild is running\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("EVENT_STORE_TABLE", "", "EVENT_STORE_TABLE is not set"),
+        ("DATABASE_URL", "", "DATABASE_SECRET_ARN is not set, and neither is DATABASE_URL"),
+        ("DATABASE_URL", "nonsense://user:hunter2@", "DATABASE_URL is no libpq URL"),
+        ("EVENT_STORE_TABLE", "no-such-table", "DescribeTable: ResourceNotFoundException"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(
+    variable: str,
+    value: str,
+    reason: str,
+    service_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With its name, without the password, and with an exit status of its own."""
+    monkeypatch.setenv(variable, value)
+    assert main(["--workers", "1"]) == 2
+    errors = capsys.readouterr().err
+    assert reason in errors
+    assert errors.count("\n") == 1
+    assert "hunter2" not in errors
+
+
+def test_a_database_without_the_migrations_is_named(
+    stack: Stack,
+    service_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The hint says what to run."""
+    monkeypatch.setenv("DATABASE_URL", create_database(stack, "unmigrated"))
+    assert main(["--workers", "1"]) == 2
+    assert "python -m event_service.migrate" in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""Event stores with a history in them, and the notifications that go with it."""
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import psycopg
+from botocore.config import Config
+
+from event_service.events import Event
+from event_service.handler import lambda_handler
+from event_service.instants import format_instant
+from event_service.items import to_item
+from tests.unit.messages import native, raw
+
+Json = dict[str, Any]
+Row = tuple[Any, ...]
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def rows(url: str) -> list[Row]:
+    """The notifications as PostgreSQL prints them, to the byte."""
+    with psycopg.connect(url) as connection:
+        return connection.execute("SELECT n::text FROM notifications AS n ORDER BY id").fetchall()
+
+
+def execute(url: str, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    with psycopg.connect(url) as connection:
+        cursor = connection.execute(statement, parameters)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+def record(event_type: str, user: str, item: str, second: int, **fields: Any) -> Json:
+    """An event so many seconds after noon; its id says everything about it."""
+    data = fields.pop("data", {"date": "2027-01-01T08:00:00Z", "message": f"{second}", "amount": "AMOUNT"})
+    body = native(
+        id=f"{event_type}-{user}-{item}-{second}",
+        eventType=event_type,
+        userId=user,
+        itemId=item,
+        occurredAt=f"2026-11-23T12:{second // 60 % 60:02}:{second % 60:02}Z",
+        eventData=data,
+        **fields,
+    )
+    return raw(json.dumps(body).replace('"AMOUNT"', "1.50"), None) | {"messageId": str(body["id"])}
+
+
+def deliver(records: list[Json], size: int = 10) -> None:
+    """Handle records in this process, in batches."""
+    for start in range(0, len(records), size):
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert lambda_handler({"Records": records[start : start + size]}, None) == {"batchItemFailures": []}
+
+
+def seed(endpoint_url: str, table: str, events: Sequence[Event]) -> None:
+    """Put events into the event store, and nowhere else, 25 at a time."""
+    config = Config(max_pool_connections=4, parameter_validation=False)
+    client = boto3.client("dynamodb", endpoint_url=endpoint_url, config=config)
+
+    def put(start: int) -> None:
+        puts: list[Any] = [
+            {"PutRequest": {"Item": to_item(event, event.occurred_at)}} for event in events[start : start + 25]
+        ]
+        assert not client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, range(0, len(events), 25)))
+
+
+def history(count: int, items: int) -> list[Event]:
+    """So many events of reminders of ordinary size, each with several changes."""
+    data = json.dumps(
+        {
+            "id": "jiBF3GxpzzRxHVBw6LqAse",
+            "userId": "user-a",
+            "date": "2026-11-23T07:54:00.000Z",
+            "isRecurring": False,
+            "notifyOffset": 0,
+            "notifyType": "push",
+            "message": "Stand-up meeting",
+            "url": "https://example.com/meet?x=1&y=2",
+            "createdAt": "2026-11-23T06:54:06.410Z",
+            "updatedAt": "2026-11-23T06:54:06.410Z",
+        },
+        separators=(",", ":"),
+    )
+    return [
+        Event(
+            id=f"01JDC9Z3V8K6T5N2Q4R7W{number:06}",
+            occurred_at=format_instant(START + timedelta(seconds=number)),
+            event_type="reminder:updated",
+            item_type="reminder",
+            item_id=f"jiBF3GxpzzRxHVBw{number % items:06}",
+            user_id=f"user-{number % items % 1000}",
+            user_email="alice@example.com",
+            causation_id=None,
+            data=data,
+        )
+        for number in range(count)
+    ]
