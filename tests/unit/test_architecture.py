@@ -19,11 +19,13 @@ PURE = {
     "projection": {"errors", "events", "instants", "jsonb", "strict_json"},
     "facts": {"events", "instants", "strict_json"},
     "items": {"errors", "events", "facts", "instants", "strict_json"},
+    "timeline": {"events", "strict_json"},
 }
 ADAPTERS = {
     "aws": {"deadline", "errors"},
     "database": {"config", "deadline"},
     "event_store": {"aws", "deadline", "errors", "events", "instants", "items"},
+    "event_history": {"aws", "deadline", "errors", "items", "strict_json", "timeline"},
     "notifications": {"database", "deadline", "errors", "events", "facts", "strict_json"},
     "publisher": {"aws", "deadline", "errors", "events", "facts"},
 }
