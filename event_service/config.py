@@ -79,3 +79,13 @@ def _whole_number(environment: Mapping[str, str], name: str, default: int) -> in
     if not (text.isascii() and text.isdecimal()):
         raise ConfigurationError(f"{name} is no whole number of 0 or more")
     return int(text)
+
+
+def event_store_table(environment: Mapping[str, str]) -> str:
+    """Return `EVENT_STORE_TABLE`: all that reading needs.
+
+    Raises:
+        ConfigurationError: it is missing.
+
+    """
+    return _required(environment, "EVENT_STORE_TABLE")

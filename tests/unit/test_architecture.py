@@ -32,6 +32,9 @@ ADAPTERS = {
 COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
+    "api": PURE.keys() | {"aws", "catalogue", "event_history"},
+    "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"},
+    "catalogue": {"events", "formats"},
     "migrate": {"aws", "config", "database"},
 }
 ALLOWED: dict[str, set[str]] = {**PURE, **ADAPTERS, **COMPOSITION}
