@@ -64,9 +64,8 @@ def test_the_page_opens_and_tries_out_a_history(aws: Aws, browser: Chrome, monke
         block.find_element(By.CSS_SELECTOR, ".opblock-summary-control").click()
         wait.until(lambda _: block.find_element(By.CSS_SELECTOR, ".try-out__btn")).click()
         for name, value in (("itemType", "reminder"), ("itemId", "a/b %")):
-            wait.until(
-                lambda _, name=name: block.find_element(By.CSS_SELECTOR, f"tr[data-param-name='{name}'] input")
-            ).send_keys(value)
+            field = (By.CSS_SELECTOR, f"tr[data-param-name='{name}'] input")
+            wait.until(partial(lambda where, _: block.find_element(*where), field)).send_keys(value)
         block.find_element(By.CSS_SELECTOR, ".execute").click()
         shown = wait.until(lambda _: block.find_element(By.CSS_SELECTOR, ".live-responses-table .response"))
         assert "200" in shown.find_element(By.CSS_SELECTOR, ".response-col_status").text
