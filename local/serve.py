@@ -1,9 +1,14 @@
 """`make local`: leaves the deployed service running on the embedded stack and says how to use it."""
 
 import json
+import os
 import signal
 import sys
+from contextlib import ExitStack
+from functools import partial
 
+from event_service.api import lambda_handler
+from local.api import PORT, served_api
 from local.deployment import ROOT, Deployment, DeploymentError, deployed_stack
 from local.progress import step
 from local.stack import Stack, stop_when_terminated
@@ -15,6 +20,7 @@ The service is running. In another terminal:
 
   publish a sample event         .venv/bin/python -m local.publish events/reminder-created.json
   run the built function on one  make invoke EVENT=events/reminder-created.json
+  read the event store           open {api}/docs
   look at the notifications      psql {database_url} -c 'SELECT * FROM "notification"'
   look at the event store        {aws} dynamodb scan --table-name {table}
   publish one of your own        {aws} sns publish --topic-arn {topic} \\
@@ -37,10 +43,19 @@ def main() -> int:
         print(f"`make local` is running already, with its data in {DIRECTORY.relative_to(ROOT)}/", file=sys.stderr)
         return 1
     try:
-        with deployed_stack(DIRECTORY, {}, step) as (stack, deployment), announced(stack, deployment):
+        with (
+            deployed_stack(DIRECTORY, {}, step) as (stack, deployment),
+            announced(stack, deployment),
+            ExitStack() as running_api,
+        ):
             _write_environment(stack, deployment)
+            os.environ.update(function_environment(stack, deployment))
+            url = running_api.enter_context(served_api(partial(lambda_handler, context=None)))
+            if url != f"http://localhost:{PORT}":
+                print(f"port {PORT} is taken: the read API is at {url}")
             print(
                 _HELP.format(
+                    api=url,
                     aws=f"aws --endpoint-url {stack.endpoint_url}",
                     database_url=stack.database_url,
                     environment_file=_ENVIRONMENT_FILE.relative_to(ROOT),
@@ -68,9 +83,10 @@ def function_environment(stack: Stack, deployment: Deployment) -> dict[str, str]
 
 
 def _write_environment(stack: Stack, deployment: Deployment) -> None:
-    """Write the file that `sam local invoke` takes the function's environment from."""
+    """Write the file that `sam local` takes the functions' environment from."""
+    environment = function_environment(stack, deployment)
     _ENVIRONMENT_FILE.write_text(
-        json.dumps({"EventServiceFunction": function_environment(stack, deployment)}, indent=2)
+        json.dumps(dict.fromkeys(("EventServiceFunction", "ReadApiFunction"), environment), indent=2)
     )
 
 

@@ -131,3 +131,22 @@ def test_every_target_of_the_template_can_be_built(source: Any) -> None:
     allowed = [source["Parameters"][name]["AllowedValues"] for name in ("PythonRuntime", "Architecture")]
     targets = {path.parent.name for path in (ROOT / "layers" / "targets").glob("*/Makefile")}
     assert targets == {"-".join(target) for target in product(*allowed)}
+
+
+def test_the_layer_has_what_the_page_of_the_read_api_is_made_of(built: Path) -> None:
+    """Powertools ships Swagger UI; packaging must not strip it."""
+    (swagger,) = (built / "DependenciesLayer").rglob("swagger_ui")
+    assert {"swagger-ui-bundle.min.js", "swagger-ui.min.css"} <= files_of(swagger)
+
+
+def test_the_queue_function_loads_nothing_of_the_read_api() -> None:
+    """Its cold start does not pay for it."""
+    code = "import sys, event_service.handler; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = result.stdout.split()
+    assert "aws_lambda_powertools.utilities.batch" in loaded
+    assert not [
+        name
+        for name in loaded
+        if "event_handler" in name or name in ("event_service.api", "event_service.event_history")
+    ]

@@ -110,11 +110,39 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
     assert "ManagedPolicyArns" not in properties(resources, "EventServiceRole")
 
 
+def test_the_read_api_may_query_the_event_store_and_no_more(resources: Any) -> None:
+    """The table and its index; and it writes its log."""
+    (policy,) = properties(resources, "ReadApiRole")["Policies"]
+    assert [(each["Action"], each["Resource"]) for each in policy["PolicyDocument"]["Statement"]] == [
+        (
+            "dynamodb:Query",
+            [{"Fn::GetAtt": ["EventStoreTable", "Arn"]}, {"Fn::Sub": "${EventStoreTable.Arn}/index/by-user"}],
+        ),
+        (["logs:CreateLogStream", "logs:PutLogEvents"], {"Fn::GetAtt": ["ReadApiLogGroup", "Arn"]}),
+    ]
+
+
+def test_only_signed_requests_of_this_account_reach_the_read_api(resources: Any) -> None:
+    """Every method wants IAM's signature, and the resource policy keeps other accounts out."""
+    body = properties(resources, "ReadApi")["Body"]
+    methods = [method for path in body["paths"].values() for method in path.values()]
+    assert len(methods) == 7
+    assert all(method["security"] == [{"AWS_IAM": []}] for method in methods)
+    assert all("credentials" not in method["x-amazon-apigateway-integration"] for method in methods)
+    statements = body["x-amazon-apigateway-policy"]["Statement"]
+    assert {statement["Effect"] for statement in statements} == {"Allow", "Deny"}
+    (deny,) = (statement for statement in statements if statement["Effect"] == "Deny")
+    assert deny["Condition"] == {"StringNotEquals": {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}}
+    (allow,) = (statement for statement in statements if statement["Effect"] == "Allow")
+    assert allow["Principal"]["AWS"]["Fn::Sub"].endswith(":iam::${AWS::AccountId}:root")
+
+
 def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
     """SAM would add a role with rights on every queue if the function had none."""
     types = [resource["Type"] for resource in resources.values()]
-    assert types.count("AWS::IAM::Role") == 1
+    assert types.count("AWS::IAM::Role") == 2
     assert properties(resources, "EventServiceFunction")["Role"] == {"Fn::GetAtt": ["EventServiceRole", "Arn"]}
+    assert properties(resources, "ReadApiFunction")["Role"] == {"Fn::GetAtt": ["ReadApiRole", "Arn"]}
 
 
 def test_only_the_event_topic_sends_to_the_queue_and_nobody_in_the_clear(resources: Any) -> None:
@@ -168,6 +196,9 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         "EventServiceFunctionName",
         "EventServiceFunctionArn",
         "EventServiceLogGroupName",
+        "ReadApiUrl",
+        "ReadApiFunctionName",
+        "ReadApiLogGroupName",
     }
 
 

@@ -21,18 +21,22 @@ PURE = {
     "items": {"errors", "events", "facts", "instants", "strict_json"},
     "erasure": {"items", "strict_json"},
     "replay": {"errors", "events", "instants", "items", "projection", "strict_json"},
+    "timeline": {"events", "strict_json"},
 }
 ADAPTERS = {
     "aws": set(),
     "batches": {"deadline", "errors"},
     "database": {"config", "deadline"},
     "event_store": {"batches", "deadline", "errors", "events", "instants", "items"},
+    "event_history": {"batches", "deadline", "errors", "items", "strict_json", "timeline"},
     "notifications": {"database", "deadline", "errors", "events", "facts", "strict_json"},
     "publisher": {"batches", "deadline", "errors", "events", "facts"},
 }
 COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
+    "api": PURE.keys() | {"aws", "catalogue", "event_history"},
+    "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"},
     "migrate": {"aws", "config", "database"},
     "commands": {"config", "database"},
     "rebuild": {"commands", "config", "database", "errors", "events", "items", "replay"},

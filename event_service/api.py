@@ -1,0 +1,355 @@
+"""The read API (CONTRACT, section 8): the second Lambda function, behind API Gateway's REST API.
+
+`eventData` goes out as it was stored: answers are composed from JSON texts and are never parsed on the way. Errors are
+problem details, RFC 9457.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote, unquote
+
+import botocore.session
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.event_handler.openapi.models import Server
+from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from event_service import catalogue
+from event_service.aws import make_client
+from event_service.config import event_store_table
+from event_service.deadline import Deadline
+from event_service.errors import Unavailable, internal_error
+from event_service.event_history import EventHistory, InvalidCursor, Page, Span
+from event_service.instants import parse_instant
+from event_service.strict_json import compose_object, dumps
+from event_service.timeline import Record, deciding, differences
+
+_SECONDS: Final = 20.0  # below the function's timeout and API Gateway's 29 seconds
+_EXAMPLE: Final = "2026-11-23T06:54:06.41Z"
+
+app = APIGatewayRestResolver(enable_validation=True)
+_logger = Logger()
+
+Answer = Response[Any]
+
+
+class ApiModel(BaseModel):
+    """What documents an answer; the answers themselves are composed of stored texts."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class RecordedEvent(ApiModel):
+    """An event as it was recorded."""
+
+    id: str
+    eventType: str
+    itemType: str
+    itemId: str
+    userId: str
+    userEmail: str | None
+    occurredAt: str
+    """UTC, microseconds."""
+    recordedAt: str
+    causationId: str | None
+    eventData: dict[str, Any]
+    """Exactly as it was received, every digit of it."""
+
+
+class EventPage(ApiModel):
+    """Events in the order in which they occurred."""
+
+    events: list[RecordedEvent]
+    next: str | None
+    """The `cursor` for the events that follow; null where none do. A page may have fewer events than `limit`."""
+
+
+class ItemState(ApiModel):
+    """An item as it was for one user at an instant."""
+
+    itemType: str
+    itemId: str
+    userId: str
+    at: str | None
+    state: Literal["existing", "deleted"]
+    since: str
+    """When the deciding event occurred: for a deleted item, when it was deleted."""
+    event: RecordedEvent
+    """The event that made it so."""
+
+
+class ChangedField(ApiModel):
+    """A field of `eventData`; `old` or `new` is missing where the item did not have the field."""
+
+    field: str
+    old: Any = None
+    new: Any = None
+
+
+class ItemChanges(ApiModel):
+    """What differs between an item's states at two instants; a state is null where the item was not known yet."""
+
+    old: ItemState | None
+    new: ItemState | None
+    changes: list[ChangedField]
+
+
+class KnownType(ApiModel):
+    """A type that the service knows, as `event_service.catalogue` describes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+
+class EventTypes(ApiModel):
+    """The types that the service knows."""
+
+    eventTypes: list[KnownType]
+
+
+class FieldError(ApiModel):
+    """A parameter and what is wrong with it."""
+
+    field: str
+    reason: str
+
+
+class Problem(ApiModel):
+    """Problem details, RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = Field(default_factory=list)
+
+
+def _instant(text: str) -> str:
+    return parse_instant(text.replace(" ", "+"))  # a + that was not percent-encoded arrives as a space
+
+
+Text = Annotated[str, AfterValidator(unquote), Path(min_length=1)]
+Instant = Annotated[str, AfterValidator(_instant)]
+At = Annotated[
+    Instant | None, Query(description="An RFC 3339 instant of any offset; now if absent", examples=[_EXAMPLE])
+]
+From = Annotated[Instant | None, Query(alias="from", description="Events at this instant or later")]
+To = Annotated[Instant | None, Query(description="Events before this instant")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Events in the answer, at most")]
+Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+UserId = Annotated[
+    str | None, Query(min_length=1, description="Whose item; if absent, that of the user of the deciding event")
+]
+
+
+class _Unknown(Exception):
+    """Nothing is known of what was asked for."""
+
+
+class _Invalid(ValueError):
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+def _answers(model: type[ApiModel], *, found: bool = False) -> dict[int, Any]:
+    problems = {400: "A parameter is wrong", 503: "The event store did not answer"}
+    if found:
+        problems[404] = "Nothing is known of it"
+    return {200: {"description": "Success", "content": {"application/json": {"model": model}}}} | {
+        status: {"description": text, "content": {"application/problem+json": {"model": Problem}}}
+        for status, text in problems.items()
+    }
+
+
+@app.get("/items/<itemType>/<itemId>/events", summary="An item's history", responses=_answers(EventPage, found=True))
+def item_events(
+    itemType: Text, itemId: Text, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None
+) -> Answer:
+    """Return an item's events in order; 404 where there is none at all in the span."""
+    history, deadline = _history()
+    page = _page(history.item_page, f"{itemType}#{itemId}", start, to, limit, cursor, deadline)
+    if not page.events and cursor is None:
+        raise _Unknown("Nothing is known of this item in this span")
+    return _page_answer(page)
+
+
+@app.get("/users/<userId>/events", summary="A user's events", responses=_answers(EventPage))
+def user_events(userId: Text, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None) -> Answer:
+    """Return a user's events of every item in order. The facts, which are about events, are not among them."""
+    history, deadline = _history()
+    return _page_answer(_page(history.user_page, userId, start, to, limit, cursor, deadline))
+
+
+@app.get("/items/<itemType>/<itemId>", summary="An item's state", responses=_answers(ItemState, found=True))
+def item_state(itemType: Text, itemId: Text, at: At = None, userId: UserId = None) -> Answer:
+    """Return the state of an item at an instant, and the event that made it so. Deleted is a state."""
+    record = _state(itemType, itemId, at, userId)
+    if record is None:
+        raise _Unknown("Nothing is known of this item at this instant")
+    return _json(_state_text(record, at))
+
+
+@app.get("/items/<itemType>/<itemId>/changes", summary="What changed", responses=_answers(ItemChanges, found=True))
+def item_changes(
+    itemType: Text,
+    itemId: Text,
+    start: Annotated[Instant, Query(alias="from", description="The earlier instant")],
+    to: Annotated[Instant, Query(description="The later instant")],
+    userId: UserId = None,
+) -> Answer:
+    """Return what differs between an item's states at two instants, field by field of its data."""
+    if to < start:
+        raise _Invalid("to", "lies before from")
+    new = _state(itemType, itemId, to, userId)
+    if new is None:
+        raise _Unknown("Nothing is known of this item at these instants")
+    old = _state(itemType, itemId, start, new.user_id)
+    return _json(
+        compose_object(
+            {
+                "old": "null" if old is None else _state_text(old, start),
+                "new": _state_text(new, to),
+                "changes": _array([change.to_json() for change in differences(old, new)]),
+            }
+        )
+    )
+
+
+@app.get("/event-types", summary="The known event types", responses=_answers(EventTypes))
+def event_types() -> Answer:
+    """Return the types that the service knows, with their JSON Schemas and examples."""
+    return _json(dumps({"eventTypes": catalogue.event_types()}))
+
+
+def _page(  # noqa: PLR0913, PLR0917
+    read: Callable[..., Page],
+    key: str,
+    start: str | None,
+    end: str | None,
+    limit: int,
+    cursor: str | None,
+    deadline: Deadline,
+) -> Page:
+    if start and end and end < start:
+        raise _Invalid("to", "lies before from")
+    try:
+        return read(key, Span(start or "", end or ""), limit=limit, cursor=cursor, deadline=deadline)
+    except InvalidCursor as exc:
+        raise _Invalid("cursor", str(exc)) from exc
+
+
+def _state(item_type: str, item_id: str, at: str | None, user_id: str | None) -> Record | None:
+    history, deadline = _history()
+    span = Span(end=at or "", includes_end=True)
+    records = history.records(f"{item_type}#{item_id}", span, newest_first=True, step=10, deadline=deadline)
+    return deciding(records, user_id)
+
+
+def _state_text(record: Record, at: str | None) -> str:
+    item_type, _, item_id = record.pk.partition("#")
+    fields = {
+        "itemType": item_type,
+        "itemId": item_id,
+        "userId": record.user_id,
+        "at": at,
+        "state": "deleted" if record.effect == "delete" else "existing",
+        "since": record.occurred_at,
+    }
+    return compose_object({name: dumps(value) for name, value in fields.items()} | {"event": record.to_json()})
+
+
+def _page_answer(page: Page) -> Answer:
+    return _json(compose_object({"events": _array(page.events), "next": dumps(page.cursor)}))
+
+
+def _array(texts: Sequence[str]) -> str:
+    return "[" + ",".join(texts) + "]"
+
+
+def _json(text: str) -> Answer:
+    return Response(200, "application/json", text)
+
+
+def _problem(status: int, title: str, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> Answer:
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return Response(status, "application/problem+json", dumps(body | ({"errors": [*errors]} if errors else {})))
+
+
+def _bad_request(errors: Sequence[Mapping[str, str]]) -> Answer:
+    return _problem(400, "Bad Request", "; ".join(f"{each['field']}: {each['reason']}" for each in errors), errors)
+
+
+@app.exception_handler(RequestValidationError)  # type: ignore[untyped-decorator]
+def _invalid_parameters(exc: RequestValidationError) -> Answer:
+    return _bad_request(
+        [
+            {"field": str(error["loc"][-1]), "reason": error["msg"].removeprefix("Value error, ")}
+            for error in exc.errors()
+        ]
+    )
+
+
+@app.exception_handler(_Invalid)  # type: ignore[untyped-decorator]
+def _invalid_parameter(exc: _Invalid) -> Answer:
+    return _bad_request([{"field": exc.field, "reason": str(exc)}])
+
+
+@app.exception_handler(_Unknown)  # type: ignore[untyped-decorator]
+def _nothing_known(exc: _Unknown) -> Answer:
+    return _problem(404, "Not Found", str(exc))
+
+
+@app.not_found
+def _no_such_route(_: Exception) -> Answer:
+    return _problem(404, "Not Found", "There is nothing at this path")
+
+
+@app.exception_handler(Unavailable)  # type: ignore[untyped-decorator]
+def _unavailable(exc: Unavailable) -> Answer:
+    _logger.warning("not answered", extra={"reason": exc.reason, "error": str(exc)})
+    return _problem(503, "Service Unavailable", "The event store did not answer in time; try again")
+
+
+@app.exception_handler(Exception)  # type: ignore[untyped-decorator]
+def _unexpected(exc: Exception) -> Answer:
+    _logger.error("not answered", extra={"reason": "internal", "error": str(internal_error(exc))})
+    return _problem(500, "Internal Server Error", "The log of the function says what went wrong")
+
+
+app.enable_swagger(
+    path="/docs",
+    title="event-service: reading the catalogue",
+    version="1.0.0",
+    description="Histories, states at any instant, and the event types of the event store.",
+    servers=[Server(url=".")],  # beside the page itself: also under the path of a stage
+)
+
+
+def _history() -> tuple[EventHistory, Deadline]:
+    return _history_of(event_store_table(os.environ)), Deadline.after(_SECONDS)
+
+
+@lru_cache(maxsize=1)
+def _history_of(table: str) -> EventHistory:
+    return EventHistory(make_client(botocore.session.get_session(), "dynamodb"), table, ThreadPoolExecutor(1))
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer a request of API Gateway's REST API (Lambda proxy integration, payload format 1.0).
+
+    API Gateway gives the path's parameters decoded. They are encoded again, so that ids with a slash or a percent sign
+    are one segment for the routing here.
+    """
+    path = event["resource"] if event.get("pathParameters") else event["path"]
+    if "{proxy+}" not in path:
+        for name, value in (event.get("pathParameters") or {}).items():
+            path = path.replace(f"{{{name}}}", quote(value, safe=""))
+        event = event | {"path": path}
+    return app.resolve(event, context)

@@ -1,0 +1,130 @@
+"""The timeline of an item: `python -m event_service.history reminder <id>`.
+
+Needs `EVENT_STORE_TABLE` and the usual `AWS_*` variables.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import botocore.session
+
+from event_service.aws import make_client
+from event_service.config import ConfigurationError, event_store_table
+from event_service.deadline import Deadline
+from event_service.errors import Unavailable
+from event_service.event_history import EventHistory, Span
+from event_service.instants import Instant, parse_instant
+from event_service.strict_json import compose_object
+from event_service.timeline import FieldChange, Record, deciding, with_changes
+
+_DAY_SECONDS: Final = 86_400.0
+_WIDTH: Final = 100  # of a value, in characters
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the timeline; return the exit status: 1 where there is nothing to print, 2 where it cannot be read."""
+    options = _options(arguments)
+    try:
+        table = event_store_table(os.environ)
+        with ThreadPoolExecutor(1) as pool:
+            history = EventHistory(make_client(botocore.session.get_session(), "dynamodb"), table, pool)
+            return _print(history, options)
+    except (ConfigurationError, Unavailable) as exc:
+        print(exc, file=sys.stderr)
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 2
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m event_service.history", description="Print an item's events in order, and what each changed."
+    )
+    parser.add_argument("item_type", help="such as reminder")
+    parser.add_argument("item_id")
+    parser.add_argument("--user", help="only the events of this user")
+    parser.add_argument("--from", dest="start", type=_instant, help="only events at this instant or later")
+    parser.add_argument("--to", dest="end", type=_instant, help="only events before this instant")
+    parser.add_argument("--at", type=_instant, help="only the event that made the state at this instant")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line")
+    options = parser.parse_args(arguments)
+    if options.at and (options.start or options.end):
+        parser.error("--at goes neither with --from nor with --to")
+    if options.start and options.end and options.end < options.start:
+        parser.error("--to: lies before --from")
+    return options
+
+
+def _instant(text: str) -> Instant:
+    try:
+        return parse_instant(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _print(history: EventHistory, options: argparse.Namespace) -> int:
+    pk, deadline = f"{options.item_type}#{options.item_id}", Deadline.after(_DAY_SECONDS)
+    timeline: Iterable[tuple[Record, list[FieldChange]]]
+    if options.at:
+        span = Span(end=options.at, includes_end=True)
+        found = deciding(history.records(pk, span, newest_first=True, deadline=deadline), options.user)
+        timeline = with_changes([found] if found else [])
+    else:
+        # From the beginning, so that also the first event in the span is compared with the one before it.
+        records = history.records(pk, Span(end=options.end or ""), deadline=deadline)
+        mine = (each for each in records if options.user in (None, each.user_id))
+        timeline = (pair for pair in with_changes(mine) if pair[0].occurred_at >= (options.start or ""))
+    known = False
+    for record, changes in timeline:
+        known = True
+        print(_json_line(record, changes) if options.json else _paragraph(record, changes))
+    if not known:
+        print(f"nothing is known of {options.item_type} {options.item_id} here", file=sys.stderr)
+    return 0 if known else 1
+
+
+def _json_line(record: Record, changes: Iterable[FieldChange]) -> str:
+    return compose_object(
+        {"event": record.to_json(), "changes": "[" + ",".join(change.to_json() for change in changes) + "]"}
+    )
+
+
+def _paragraph(record: Record, changes: Sequence[FieldChange]) -> str:
+    lines = [
+        f"{record.occurred_at}  {_plain(record.event_type)}  user {_plain(record.user_id)}  id {_plain(record.id)}"
+    ]
+    if record.effect == "delete":
+        lines.append(f"    deleted at {record.occurred_at}")
+    else:
+        lines += [_line(change) for change in changes] or ["    nothing changed"]
+    return "\n".join(lines)
+
+
+def _line(change: FieldChange) -> str:
+    name = _plain(change.field)
+    if change.old is None:
+        return f"    {name}: {_short(change.new)}"
+    return f"    {name}: {_short(change.old)} → {_short(change.new)}"
+
+
+def _short(text: str | None) -> str:
+    plain = "(none)" if text is None else _plain(text)
+    return plain if len(plain) <= _WIDTH else f"{plain[:_WIDTH]}… ({len(plain):,} characters)"
+
+
+def _plain(text: str) -> str:
+    """Return a text with escapes for what is no printable character: it must not steer the terminal."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

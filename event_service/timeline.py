@@ -1,0 +1,127 @@
+"""What an item's events tell: its state at an instant, and what one event or a stretch of time changed."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from event_service.events import FACT_TYPES, KNOWN_TYPES, Effect
+from event_service.strict_json import compose_object, dumps, same_value, texts_of
+
+_EFFECTS: Final[dict[str, Effect]] = {
+    **KNOWN_TYPES,
+    **{name: "delete" if name.endswith(":deleted") else "upsert" for name in FACT_TYPES},
+}
+_ITEM_TYPES: Final = frozenset(name.partition(":")[0] for name in _EFFECTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An event as it was recorded. `data` is the JSON text of its `eventData`, exactly as it was received."""
+
+    pk: str
+    sk: str
+    id: str
+    event_type: str
+    user_id: str
+    user_email: str | None
+    occurred_at: str
+    recorded_at: str
+    causation_id: str | None
+    data: str
+
+    @property
+    def effect(self) -> Effect | None:
+        """What it does to its item; None for a type that the service does not know."""
+        return _EFFECTS.get(self.event_type)
+
+    def to_json(self) -> str:
+        """Return it as the text of a JSON object, `eventData` as it was stored."""
+        item_type, _, item_id = self.pk.partition("#")
+        fields = {
+            "id": self.id,
+            "eventType": self.event_type,
+            "itemType": item_type,
+            "itemId": item_id,
+            "userId": self.user_id,
+            "userEmail": self.user_email,
+            "occurredAt": self.occurred_at,
+            "recordedAt": self.recorded_at,
+            "causationId": self.causation_id,
+        }
+        return compose_object({name: dumps(value) for name, value in fields.items()} | {"eventData": self.data})
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """A field of `eventData` and the JSON texts of its values; None where it is absent."""
+
+    field: str
+    old: str | None
+    new: str | None
+
+    def to_json(self) -> str:
+        """Return it as the text of a JSON object; a value that is absent is left out."""
+        values = {"old": self.old, "new": self.new}
+        return compose_object(
+            {"field": dumps(self.field), **{name: text for name, text in values.items() if text is not None}}
+        )
+
+
+def deciding(newest_first: Iterable[Record], user_id: str | None = None) -> Record | None:
+    """Return the event that made the state of an item, for one user or for the user of that event.
+
+    `newest_first` is the stream of one item up to the instant that is asked about. Of the events with an effect the one
+    with the greatest `occurredAt` decides; at the same instant a deletion wins, then the greatest id (CONTRACT,
+    section 5). An item of which no type has an effect is as its last event says. None: nothing is known of it.
+    """
+    last: Record | None = None
+    best: Record | None = None
+    for record in newest_first:
+        if best is not None and record.occurred_at < best.occurred_at:
+            break
+        if user_id is not None and record.user_id != user_id:
+            continue
+        last = last or record
+        if record.effect is not None:
+            best = max(best or record, record, key=lambda each: (each.effect == "delete", each.id))
+        elif record.pk.partition("#")[0] not in _ITEM_TYPES:
+            break  # no event of this stream has an effect
+    return best or last
+
+
+def differences(old: Record | None, new: Record | None) -> list[FieldChange]:
+    """Return what differs between the data of two events, field by field; a deletion, or None, has no fields."""
+    before, after = _fields(old), _fields(new)
+    return [
+        FieldChange(name, before.get(name), after.get(name))
+        for name in {**before, **after}
+        if name not in before or name not in after or not same_value(before[name], after[name])
+    ]
+
+
+def _fields(record: Record | None) -> dict[str, str]:
+    if record is None or record.effect == "delete":
+        return {}
+    return texts_of(record.data)
+
+
+def with_changes(records: Iterable[Record]) -> Iterator[tuple[Record, list[FieldChange]]]:
+    """Yield an item's events, in order, each with what it changed for its user.
+
+    An event without an effect is compared with the event of the same type and user before it. What is kept is one
+    event for each user and such type, whatever the number of events. An event at the very instant of
+    a deletion changes nothing.
+    """
+    previous: dict[tuple[str, str], Record] = {}
+    for record in records:
+        key = (record.user_id, "" if record.effect else record.event_type)
+        before = previous.get(key)
+        if (
+            before
+            and (before.occurred_at, before.effect) == (record.occurred_at, "delete")
+            and record.effect == "upsert"
+        ):
+            yield record, []
+            continue
+        yield record, differences(before, record)
+        previous[key] = record

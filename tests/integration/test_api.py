@@ -1,0 +1,169 @@
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from event_service import api, history
+from local.api import proxy_event, resources
+from tests.conftest import Aws
+from tests.integration.test_event_history import EXACT, event, store
+
+PATHS = resources()
+
+
+@pytest.fixture(autouse=True)
+def pool(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadPoolExecutor]:
+    monkeypatch.setenv("EVENT_STORE_TABLE", aws.table)
+    with ThreadPoolExecutor(4) as executor:
+        yield executor
+
+
+def get(target: str) -> tuple[int, Any, str]:
+    answer = api.lambda_handler(proxy_event(target, PATHS), None)
+    text = answer["body"]
+    assert "Traceback" not in text
+    return answer["statusCode"], json.loads(text), text
+
+
+def at(number: int) -> str:
+    return quote(event(number).occurred_at)
+
+
+def test_a_history_is_paged_and_exact(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """Each event once, in order, every digit of its data as it was stored."""
+    store(aws, pool, event(10, data=EXACT), event(20))
+    status, first, text = get("/items/reminder/item-1/events?limit=1")
+    assert (status, [each["id"] for each in first["events"]]) == (200, ["e10"])
+    assert f'"eventData":{EXACT}' in text
+    _, second, _ = get(f"/items/reminder/item-1/events?cursor={first['next']}")
+    assert [each["id"] for each in second["events"]] == ["e20"]
+    assert second["next"] is None
+
+
+@pytest.mark.parametrize("item_id", ["a/b", "100%", "%2F", "a b+c", "ü#?&", "日本", "..", "{itemType}", "a;b=c"])
+def test_an_item_id_may_have_any_character(aws: Aws, pool: ThreadPoolExecutor, item_id: str) -> None:
+    """Percent-encoded once in the address."""
+    store(aws, pool, event(10, item_id=item_id))
+    status, answer, _ = get(f"/items/reminder/{quote(item_id, safe='')}")
+    assert (status, answer["itemId"], answer["event"]["itemId"]) == (200, item_id, item_id)
+
+
+def test_a_state_is_asked_for_at_an_instant_of_any_offset(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """With the event that made it so; a deletion is an answer, and before the first event there is none."""
+    store(aws, pool, event(10), event(20, event_type="reminder:deleted"))
+    status, answer, _ = get("/items/reminder/item-1?at=2026-11-23T07:00:15+01:00")
+    assert (status, answer["state"], answer["event"]["id"]) == (200, "existing", "e10")
+    assert answer["at"] == "2026-11-23T06:00:15.000000Z"
+    status, answer, _ = get("/items/reminder/item-1")
+    assert (status, answer["state"], answer["since"]) == (200, "deleted", event(20).occurred_at)
+    assert get(f"/items/reminder/item-1?at={at(9)}")[0] == 404
+
+
+def test_every_user_has_a_state_of_an_item(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """The last one's unless one is named."""
+    store(aws, pool, event(10), event(20, user_id="user-b"))
+    assert get("/items/reminder/item-1")[1]["userId"] == "user-b"
+    assert get("/items/reminder/item-1?userId=user-a")[1]["event"]["id"] == "e10"
+    assert get("/items/reminder/item-1?userId=nobody")[0] == 404
+
+
+def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """With the exact old and new values; equal values written differently are no change."""
+    store(aws, pool, event(10, data='{"a":1.0,"b":1e400,"c":null}'), event(20, data='{"a":1,"b":2,"d":[]}'))
+    status, answer, text = get(f"/items/reminder/item-1/changes?from={at(10)}&to={at(20)}")
+    assert status == 200
+    assert '"changes":[{"field":"b","old":1e400,"new":2},{"field":"c","old":null},{"field":"d","new":[]}]' in text
+    assert (answer["old"]["event"]["id"], answer["new"]["event"]["id"]) == ("e10", "e20")
+    assert get(f"/items/reminder/item-1/changes?from={at(1)}&to={at(20)}")[1]["old"] is None
+
+
+def test_a_user_has_a_history_too(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """Of all items; a user without events has an empty one."""
+    store(aws, pool, event(10), event(20, item_id="other"))
+    assert [each["id"] for each in get("/users/user-a/events")[1]["events"]] == ["e10", "e20"]
+    assert get("/users/nobody/events")[:2] == (200, {"events": [], "next": None})
+
+
+def test_the_known_types_are_listed() -> None:
+    """Those of the catalogue."""
+    status, answer, _ = get("/event-types")
+    assert status == 200
+    assert "reminder:created" in [each["name"] for each in answer["eventTypes"]]
+
+
+@pytest.mark.parametrize(
+    ("target", "field"),
+    [
+        ("/items/reminder/1?at=yesterday", "at"),
+        ("/items/reminder/1/events?from=2026-13-01T00:00:00Z", "from"),
+        ("/items/reminder/1/events?limit=0", "limit"),
+        ("/items/reminder/1/events?limit=1001", "limit"),
+        ("/items/reminder/1/events?limit=x", "limit"),
+        ("/items/reminder/1/events?cursor=x", "cursor"),
+        ("/items/reminder/1/events?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to"),
+        ("/items/reminder/1/changes?to=2026-01-01T00:00:00Z", "from"),
+        ("/items/reminder/1?userId=", "userId"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_reason(target: str, field: str) -> None:
+    """400, as problem details."""
+    status, problem, _ = get(target)
+    assert (status, problem["status"], [error["field"] for error in problem["errors"]]) == (400, 400, [field])
+    assert problem["errors"][0]["reason"]
+
+
+@pytest.mark.parametrize("target", ["/", "/items", "/items/reminder", "/items/a/b/c", "/items/reminder/1/events"])
+def test_what_is_not_there_is_404(target: str) -> None:
+    """Be it a path or an item, in the shape of every error."""
+    status, problem, _ = get(target)
+    assert (status, problem["title"]) == (404, "Not Found")
+
+
+def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the event store does not answer is 503."""
+    monkeypatch.setenv("EVENT_STORE_TABLE", "no-such-table")
+    assert get("/items/reminder/1")[0] == 503
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Powertools leaves its files open
+def test_the_page_brings_all_it_needs() -> None:
+    """Scripts and styles stand in it; it loads nothing."""
+    page = api.lambda_handler(proxy_event("/docs", PATHS), None)["body"]
+    assert "SwaggerUIBundle" in page
+    assert "<script src" not in page
+    assert "<link rel" not in page
+    assert len(json.dumps(page)) < 6_000_000
+
+
+def test_the_timeline_tells_what_each_event_changed(
+    aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Old and new values, and the deletion; terminal controls are escaped."""
+    deleted = event(30, event_type="reminder:deleted", data="{}")
+    store(aws, pool, event(10, data='{"a":1}'), event(20, data='{"a":"\x7f","b":true}'), deleted)
+    assert history.main(["reminder", "item-1"]) == 0
+    text = capsys.readouterr().out
+    assert "    a: 1\n" in text
+    assert '    a: 1 → "' in text
+    assert "    b: true\n" in text
+    assert f"    deleted at {deleted.occurred_at}\n" in text
+    assert "\x7f" not in text
+    assert history.main(["reminder", "item-1", "--json", "--from", event(20).occurred_at]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [[change["field"] for change in line["changes"]] for line in lines] == [["a", "b"], ["a", "b"]]
+    assert history.main(["reminder", "item-1", "--at", event(15).occurred_at]) == 0
+    assert "e10" in capsys.readouterr().out
+
+
+def test_a_timeline_that_cannot_be_printed_says_why(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown item ends with 1, a missing setting with 2 and its name."""
+    assert history.main(["reminder", "unknown"]) == 1
+    assert "nothing is known of reminder unknown" in capsys.readouterr().err
+    monkeypatch.delenv("EVENT_STORE_TABLE")
+    assert history.main(["reminder", "unknown"]) == 2
+    assert "EVENT_STORE_TABLE is not set" in capsys.readouterr().err
