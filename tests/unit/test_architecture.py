@@ -31,6 +31,7 @@ COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
     "migrate": {"aws", "config", "database"},
+    "deployment": {"config", "database", "migrate"},
 }
 ALLOWED: dict[str, set[str]] = {**PURE, **ADAPTERS, **COMPOSITION}
 SDKS = {"boto3", "botocore", "psycopg", "aws_lambda_powertools", "os", "socket"}
