@@ -1,4 +1,5 @@
 import psycopg
+import pytest
 from botocore.exceptions import ClientError
 
 from local.deployment import DeploymentError, build, deploy
@@ -13,14 +14,11 @@ def test_a_stack_is_created_updated_and_deleted(stack: Stack) -> None:
     build()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE notifications ()")
-        try:
+        with pytest.raises(DeploymentError):
             deploy(stack, {"DatabaseUrl": url}, name="failing")
-        except DeploymentError:
-            events = stack.client("cloudformation").describe_stack_events(StackName="failing")["StackEvents"]
-            reasons = [str(event.get("ResourceStatusReason")) for event in events]
-            assert any('relation "notifications" already exists' in reason for reason in reasons)
-        else:
-            raise AssertionError("the deployment went through")
+        events = stack.client("cloudformation").describe_stack_events(StackName="failing")["StackEvents"]
+        reasons = [str(event.get("ResourceStatusReason")) for event in events]
+        assert any('relation "notifications" already exists' in reason for reason in reasons)
         connection.execute("DROP TABLE notifications")
 
     deployment = deploy(stack, {"DatabaseUrl": url}, name=NAME)
@@ -33,9 +31,5 @@ def test_a_stack_is_created_updated_and_deleted(stack: Stack) -> None:
     cloudformation.delete_stack(StackName=NAME)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=NAME)
     assert stack.client("dynamodb").describe_table(TableName=deployment["EventStoreTableName"])
-    try:
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
         function.get_function(FunctionName=deployment["EventServiceFunctionName"])
-    except ClientError as exc:
-        assert exc.response["Error"]["Code"] == "ResourceNotFoundException"
-    else:
-        raise AssertionError("the function is still there")
