@@ -3,13 +3,14 @@
 import os
 import sys
 from importlib import resources
+from typing import Any
 
 import psycopg
 
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.database import connect
 
-_LOCK = 0x65767473  # any number that no other user of the database's advisory locks has
+LOCK = 0x65767473  # any number that no other user of the database's advisory locks has
 
 
 def migrate(settings: DatabaseSettings) -> list[str]:
@@ -23,9 +24,9 @@ def migrate(settings: DatabaseSettings) -> list[str]:
         (file for file in resources.files("event_service.migrations").iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,
     )
-    with connect(settings, _secrets) as connection, connection.transaction():
+    with connect(settings, secrets) as connection, connection.transaction():
         # Whoever comes second waits here, and then finds nothing left to do.
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -38,7 +39,8 @@ def migrate(settings: DatabaseSettings) -> list[str]:
     return [file.name for file in missing]
 
 
-def _secrets() -> object:
+def secrets() -> Any:
+    """Return a client of Secrets Manager."""
     import botocore.session  # noqa: PLC0415  # with DATABASE_URL nobody needs it
 
     from event_service.aws import make_client  # noqa: PLC0415

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
 from local.stack import Stack, running_stack
 
 ROOT = Path(__file__).parents[1]
@@ -42,13 +40,11 @@ class Deployment:
 def deployed_stack(
     directory: Path, parameters: dict[str, str], progress: Callable[[str], None]
 ) -> Iterator[tuple[Stack, Deployment]]:
-    """Build, start the stack with its data in a directory, migrate and deploy; all is stopped at the end."""
+    """Build, start the stack with its data in a directory and deploy, which migrates; all is stopped at the end."""
     with ThreadPoolExecutor(1) as background:
         progress("building the function and its layer (sam build)")
         building = background.submit(build)
         with running_stack(directory, progress) as stack:
-            progress("migrating the database")
-            migrate(DatabaseSettings(url=stack.database_url))
             building.result()
             progress("deploying the template (sam deploy)")
             yield stack, deploy(stack, {"DatabaseUrl": stack.database_url} | parameters)

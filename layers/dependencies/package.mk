@@ -9,7 +9,7 @@ ARCHITECTURE := $(lastword $(subst -, ,$(TARGET)))
 MACHINE := $(ARCHITECTURE:arm64=aarch64)
 
 # botocore brings the descriptions of some 400 services, two thirds of the layer. A test finds a missing one.
-AWS_SERVICES := dynamodb secretsmanager sns
+AWS_SERVICES := dynamodb secretsmanager
 
 # Any Python's pip can install for another one.
 VENV_PYTHON := $(HERE)/../../../.venv/bin/python
@@ -28,7 +28,7 @@ else
 compile = @echo "no $(RUNTIME) on this machine: the package is built without bytecode, and cold starts take longer"
 endif
 
-build-EventServiceFunction build-ReadApiFunction:
+build-EventServiceFunction build-MigrationFunction build-ReadApiFunction:
 	mkdir -p "$(ARTIFACTS_DIR)/event_service"
 	find . -type f \( -name '*.py' -o -name '*.sql' -o -name '*.pem' \) | tar -cf - -T - | \
 		tar -xf - -C "$(ARTIFACTS_DIR)/event_service"

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
 from local import state
 from local.deployment import Deployment, build, deploy
 from local.serve import function_environment
@@ -17,7 +15,6 @@ from local.world import World
 def database(stack: Stack) -> Stack:
     """The stack, its database being one for the deployed function."""
     url = create_database(stack, "deployed")
-    migrate(DatabaseSettings(url=url))
     return Stack(url, stack.endpoint_url)
 
 

@@ -9,8 +9,14 @@ from event_service.config import DatabaseSettings
 from event_service.migrate import migrate
 from local.stack import Stack, create_database
 
-ALL = ["0001_notifications.sql", "0002_outbox.sql", "0003_apply_events.sql", "0004_settle_outbox.sql"]
-ALL += ["0006_rebuild.sql"]
+ALL = [
+    "0001_notifications.sql",
+    "0002_outbox.sql",
+    "0003_apply_events.sql",
+    "0004_settle_outbox.sql",
+    "0005_definers.sql",
+    "0006_rebuild.sql",
+]
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,12 @@ from typing import Any
 import pytest
 
 from tests.template.conftest import TEMPLATE
+
+# The secret with which the function connects: never the master's.
+ROLE_SECRET = {"Fn::If": ["CreateDatabase", {"Ref": "DatabaseRoleSecret"}, {"Ref": "DatabaseSecretArn"}]}
+
+
+ALARM_ACTIONS = [{"Fn::If": ["CreateAlarmTopic", {"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicArn"}]}]
 
 
 def properties(resources: Any, name: str) -> Any:
@@ -99,11 +106,12 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             '{"Fn::GetAtt": ["EventServiceLogGroup", "Arn"]}',
         ),
+        "Trace": (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], '"*"'),
     }
     condition, statement, otherwise = secret["Fn::If"]
     assert (condition, otherwise) == ("UseDatabaseSecret", {"Ref": "AWS::NoValue"})
     assert statement["Action"] == "secretsmanager:GetSecretValue"
-    assert statement["Resource"] == {"Ref": "DatabaseSecretArn"}
+    assert statement["Resource"] == ROLE_SECRET
     condition, statement, otherwise = network["Fn::If"]
     assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
     assert all(action.startswith("ec2:") and "*" not in action for action in statement["Action"])
@@ -140,19 +148,23 @@ def test_only_signed_requests_of_this_account_reach_the_read_api(resources: Any)
 def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
     """SAM would add a role with rights on every queue if the function had none."""
     types = [resource["Type"] for resource in resources.values()]
-    assert types.count("AWS::IAM::Role") == 2
+    assert types.count("AWS::IAM::Role") == 4  # one each for the functions and the proxy
+    assert types.count("AWS::IAM::Policy") == types.count("AWS::IAM::ManagedPolicy") == 0
+    assert properties(resources, "MigrationFunction")["Role"] == {"Fn::GetAtt": ["MigrationRole", "Arn"]}
     assert properties(resources, "EventServiceFunction")["Role"] == {"Fn::GetAtt": ["EventServiceRole", "Arn"]}
     assert properties(resources, "ReadApiFunction")["Role"] == {"Fn::GetAtt": ["ReadApiRole", "Arn"]}
 
 
 def test_only_the_event_topic_sends_to_the_queue_and_nobody_in_the_clear(resources: Any) -> None:
     """The topic is the created one or the one that was given."""
-    allow, deny = properties(resources, "EventQueuePolicy")["PolicyDocument"]["Statement"]
+    allow, deny, foreign = properties(resources, "EventQueuePolicy")["PolicyDocument"]["Statement"]
     assert allow["Principal"] == {"Service": "sns.amazonaws.com"}
     assert allow["Action"] == "sqs:SendMessage"
     topic = {"Fn::If": ["CreateEventTopic", {"Ref": "EventTopic"}, {"Ref": "EventTopicArn"}]}
     assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": topic}}
     assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    assert foreign["Effect"] == "Deny"
+    assert foreign["Condition"]["StringNotEquals"] == {"aws:PrincipalAccount": {"Ref": "AWS::AccountId"}}
     assert properties(resources, "EventSubscription")["TopicArn"] == topic
     assert resources["EventTopic"]["Condition"] == "CreateEventTopic"
 
@@ -168,20 +180,101 @@ def test_the_function_runs_on_the_target_of_the_parameters(source: Any, resource
 
 
 def test_the_database_is_given_one_way(source: Any) -> None:
-    """With a URL the secret is neither in the environment nor readable; one of the two has to be there."""
-    not_the_url, a_secret = source["Conditions"]["UseDatabaseSecret"]["Fn::And"]
-    assert not_the_url == {"Fn::Not": [{"Condition": "UseDatabaseUrl"}]}
-    assert a_secret == {"Fn::Not": [{"Fn::Equals": [{"Ref": "DatabaseSecretArn"}, ""]}]}
-    (assertion,) = source["Rules"]["TheDatabaseIsGiven"]["Assertions"]
-    assert list(assertion["Assert"]) == ["Fn::Or"]
+    """With a URL no secret is used; an existing database needs its host and its secret."""
+    assert source["Conditions"]["UseDatabaseSecret"] == {"Fn::Equals": [{"Ref": "DatabaseUrl"}, ""]}
+    assert set(source["Rules"]) == {
+        "AnExistingDatabaseIsGivenWhole",
+        "ASecretIsThatOfAnExistingDatabase",
+        "AMasterIsThatOfAnExistingDatabase",
+    }
 
 
-def test_the_function_joins_a_vpc_only_where_subnets_are_given(source: Any, resources: Any) -> None:
-    """Outside of one by default."""
-    condition, network, otherwise = properties(resources, "EventServiceFunction")["VpcConfig"]["Fn::If"]
+@pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction"])
+def test_the_functions_join_the_vpc_that_is_created_or_given(resources: Any, name: str) -> None:
+    """And none where there is neither."""
+    condition, network, otherwise = properties(resources, name)["VpcConfig"]["Fn::If"]
     assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
-    assert network == {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
-    assert source["Parameters"]["VpcSubnetIds"]["Default"] == ""
+    assert network["SubnetIds"]["Fn::If"][::2] == ["CreateVpc", {"Ref": "VpcSubnetIds"}]
+    assert network["SecurityGroupIds"]["Fn::If"][::2] == ["CreateVpc", {"Ref": "VpcSecurityGroupIds"}]
+
+
+def test_the_vpc_has_no_way_to_the_internet(resources: Any) -> None:
+    """Neither a gateway nor a route; every endpoint lets through single actions only."""
+    types = {resource["Type"] for resource in resources.values()}
+    assert not types & {"AWS::EC2::InternetGateway", "AWS::EC2::NatGateway", "AWS::EC2::Route"}
+    endpoints = [value["Properties"] for value in resources.values() if value["Type"] == "AWS::EC2::VPCEndpoint"]
+    assert len(endpoints) == 4
+    for endpoint in endpoints:
+        (statement,) = endpoint["PolicyDocument"]["Statement"]
+        assert "*" not in statement["Action"]
+        assert statement["Resource"] != "*"
+
+
+def test_the_database_is_private_encrypted_backed_up_and_outlives_the_stack(resources: Any) -> None:
+    """Nobody knows the master's password, and nobody connects in the clear."""
+    database = properties(resources, "Database")
+    assert database["StorageEncrypted"] is True
+    assert database["PubliclyAccessible"] is False
+    assert database["ManageMasterUserPassword"] is True
+    assert database["BackupRetentionPeriod"] == {"Ref": "DatabaseBackupDays"}
+    assert database["DeletionProtection"] == {"Ref": "DatabaseDeletionProtection"}
+    assert properties(resources, "DatabaseParameters")["Parameters"]["rds.force_ssl"] == "1"
+    assert resources["Database"]["DeletionPolicy"] == resources["Database"]["UpdateReplacePolicy"] == "Snapshot"
+
+
+def test_the_schema_is_there_before_the_first_record(resources: Any) -> None:
+    """The function, and so its event source mapping, waits for it; a change of the code brings it up to date again."""
+    assert resources["EventServiceFunction"]["DependsOn"] in ("DatabaseSchema", ["DatabaseSchema"])
+    version = properties(resources, "DatabaseSchema")["CodeVersion"]["Ref"]
+    assert resources[version]["Type"] == "AWS::Lambda::Version"
+    assert (
+        properties(resources, "DatabaseSchema")["ServiceTimeout"]
+        > properties(resources, "MigrationFunction")["Timeout"]
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["EventQueue", "EventDeadLetterQueue", "EventStoreTable", "EventServiceLogGroup", "MigrationLogGroup"]
+)
+def test_what_holds_data_outlives_the_stack(resources: Any, name: str) -> None:
+    """And has no name of its own, which the next stack would stumble over."""
+    assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
+    assert not {"QueueName", "TableName", "LogGroupName"} & set(resources[name].get("Properties", {}))
+
+
+def test_topics_are_encrypted_and_closed_to_others(resources: Any) -> None:
+    """With a key that alarms may use, too; plain HTTP and other accounts are refused."""
+    for name in ("EventTopic", "NotificationTopic", "AlarmTopic"):
+        assert properties(resources, name)["KmsMasterKeyId"] == {"Ref": "TopicKey"}
+        statements = properties(resources, f"{name}Policy")["PolicyDocument"]["Statement"]
+        assert {"Bool": {"aws:SecureTransport": "false"}} in [statement.get("Condition") for statement in statements]
+
+
+def test_every_alarm_tells_the_topic_and_stands_in_the_manual(resources: Any) -> None:
+    """What it means and what to do."""
+    manual = (TEMPLATE.parent / "docs" / "operations.md").read_text()
+    alarms = {name: value for name, value in resources.items() if value["Type"] == "AWS::CloudWatch::Alarm"}
+    assert len(alarms) == 9
+    for name, alarm in alarms.items():
+        assert alarm["Properties"]["AlarmActions"] == ALARM_ACTIONS
+        assert f"| {name} |" in manual
+
+
+def test_a_star_has_its_reason_next_to_it() -> None:
+    """On its line, unless it is that of a denial."""
+    lines = TEMPLATE.read_text().splitlines()
+    stars = [number for number, line in enumerate(lines) if re.search(r'(Resource|Principal|AWS): ?"\*"|"\*" \}', line)]
+    assert stars
+    for number in stars:
+        assert "#" in lines[number] or "Effect: Deny" in lines[number - 1], number + 1
+
+
+def test_every_action_of_the_workflow_is_pinned_by_hash() -> None:
+    """With its version as a comment."""
+    workflow = (TEMPLATE.parent / ".github" / "workflows" / "ci.yml").read_text()
+    uses = re.findall(r"uses: (.*)", workflow)
+    assert uses
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use) for use in uses)
 
 
 def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
@@ -212,11 +305,10 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         ("POWERTOOLS_METRICS_NAMESPACE", "EventService"),
         ("POWERTOOLS_LOG_LEVEL", {"Ref": "LogLevel"}),
         ("DATABASE_URL", {"Fn::If": ["UseDatabaseUrl", {"Ref": "DatabaseUrl"}, {"Ref": "AWS::NoValue"}]}),
+        ("DATABASE_SECRET_ARN", {"Fn::If": ["UseDatabaseSecret", ROLE_SECRET, {"Ref": "AWS::NoValue"}]}),
         *(
             (variable, {"Fn::If": ["UseDatabaseSecret", {"Ref": parameter}, {"Ref": "AWS::NoValue"}]})
             for variable, parameter in [
-                ("DATABASE_SECRET_ARN", "DatabaseSecretArn"),
-                ("DATABASE_HOST", "DatabaseHost"),
                 ("DATABASE_PORT", "DatabasePort"),
                 ("DATABASE_NAME", "DatabaseName"),
             ]
@@ -243,8 +335,7 @@ def test_a_dead_letter_raises_the_alarm(resources: Any) -> None:
         {"Name": "QueueName", "Value": {"Fn::GetAtt": ["EventDeadLetterQueue", "QueueName"]}}
     ]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
-    told = {"Fn::If": ["TellOfAlarms", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-    assert alarm["AlarmActions"] == told
+    assert alarm["AlarmActions"] == ALARM_ACTIONS
 
 
 def test_every_parameter_is_described_and_stands_in_a_group(source: Any) -> None:

@@ -53,6 +53,7 @@ COMPOSITION = {
     },
     "catalogue": {"events", "formats"},
     "check": {"errors", "formats", "pipeline"},
+    "deployment": {"config", "database", "migrate"},
 }
 ALLOWED: dict[str, set[str]] = {**PURE, **ADAPTERS, **COMPOSITION}
 SDKS = {"boto3", "botocore", "psycopg", "aws_lambda_powertools", "os", "socket"}
