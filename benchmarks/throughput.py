@@ -69,7 +69,7 @@ def measure(directory: Path, rounds: int, *, quick: bool, progress: Callable[[st
         stack = Stack(postgres.url, "")
         migrate(DatabaseSettings(url=create_database(stack, "migrated")))
         for delayed in (True, False):
-            with _endpoint(AWS_LIKE if delayed else NO_DELAYS, postgres.url) as ports:
+            with running_endpoint(AWS_LIKE if delayed else NO_DELAYS, postgres.url) as ports:
                 for number in range(rounds):
                     progress(f"round {number + 1} of {rounds}, {'AWS-like delays' if delayed else 'no delays'}")
                     for size in SIZES:
@@ -82,7 +82,8 @@ def measure(directory: Path, rounds: int, *, quick: bool, progress: Callable[[st
 
 
 @contextlib.contextmanager
-def _endpoint(delays: dict[str, float], database_url: str) -> Iterator[tuple[int, int]]:
+def running_endpoint(delays: dict[str, float], database_url: str) -> Iterator[tuple[int, int]]:
+    """Run the endpoint in a process of its own; give its ports, of AWS and of PostgreSQL."""
     port = database_url.rpartition("/")[0].rpartition(":")[2]
     command = [sys.executable, "-m", "benchmarks.endpoint", json.dumps(delays), port]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
@@ -97,19 +98,23 @@ def _endpoint(delays: dict[str, float], database_url: str) -> Iterator[tuple[int
 def _run(stack: Stack, ports: tuple[int, int], way: Way, size: int, batches: int) -> Any:
     """Run a worker on fresh backends and check that it did the whole job."""
     database_url = create_database(stack, "bench", "migrated")
-    environment = stack.environment() | {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[0]}",
-        "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{ports[1]}/bench",
-        "EVENT_STORE_TABLE": "event-store",
-        "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:notifications",
-        "POWERTOOLS_LOG_LEVEL": "WARNING",
-        "PYTHONPATH": ":".join(sys.path),
-    }
+    environment = environment_of(stack, ports, "bench") | {"PYTHONPATH": ":".join(sys.path)}
     command = [sys.executable, "-m", "benchmarks.worker", _HANDLERS[way], str(size), str(batches)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(done.stdout)
     _check(result["events"], ports[0], database_url)
     return result
+
+
+def environment_of(stack: Stack, ports: tuple[int, int], database: str) -> dict[str, str]:
+    """Return the environment in which both ways find the endpoint."""
+    return stack.environment() | {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[0]}",
+        "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{ports[1]}/{database}",
+        "EVENT_STORE_TABLE": "event-store",
+        "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:notifications",
+        "POWERTOOLS_LOG_LEVEL": "WARNING",
+    }
 
 
 def _check(events: int, port: int, database_url: str) -> None:
