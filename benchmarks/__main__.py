@@ -1,6 +1,7 @@
 """`make bench`: measures, prints tables, draws docs/throughput.svg; the exit status is 1 below a floor."""
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from local.progress import step, table
 from local.stack import stop_when_terminated
 
 _CHART = Path(__file__).parents[1] / "docs" / "throughput.svg"
+_FIGURES = Path(__file__).with_name("figures.json")  # what benchmarks/cost.py reckons with
 # The least the service has to reach, by batch size: times the baseline's events a second (with delays), times less CPU
 # time an event, and at most so much memory in MiB.
 _FASTER = {10: 10, 100: 34, 1000: 40}
@@ -38,6 +40,7 @@ def main() -> int:
         _show(results, delayed=delayed)
     if not arguments.quick:
         draw(results, _CHART)
+        _FIGURES.write_text(json.dumps(_figures(results), indent=2) + "\n")
     missed = [line for line in _floors(results) if not line[-1]]
     table(
         "Floors",
@@ -67,6 +70,20 @@ def _show(results: Results, *, delayed: bool) -> None:
             )
     heads = ("batch", "", "events/s", "p50 ms", "p99 ms", "CPU ms/event", "peak MiB", "faster", "less CPU")
     table("With AWS-like delays on the wire" if delayed else "Without delays", heads, rows)
+
+
+def _figures(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the medians of a batch with delays, by way and batch size."""
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    for (delayed, size, name), way in results.items():
+        if delayed:
+            figures.setdefault(name, {})[str(size)] = {
+                "seconds": round(size / way.median(way.events_per_second), 4),
+                "cpu_seconds": round(size * way.median(way.cpu_milliseconds) / 1000, 5),
+                "log_bytes": round(way.median(way.log_bytes)),
+                "peak_mib": round(way.median(way.peak_mib)),
+            }
+    return figures
 
 
 def _faster(results: Results, size: int, *, delayed: bool) -> float:

@@ -40,6 +40,7 @@ class Measured:
     cpu_milliseconds: list[float] = field(default_factory=list)
     peak_mib: list[float] = field(default_factory=list)
     batch_seconds: list[float] = field(default_factory=list)
+    log_bytes: list[float] = field(default_factory=list)  # of a batch
 
     def add(self, size: int, result: Any) -> None:
         """Add a measurement of a worker."""
@@ -48,6 +49,7 @@ class Measured:
         self.cpu_milliseconds.append(result["cpu_seconds"] / events * 1000)
         self.peak_mib.append(result["peak_mib"])
         self.batch_seconds += result["seconds"]
+        self.log_bytes.append(result["log_bytes"] / len(result["seconds"]))
 
     def percentile(self, share: float) -> float:
         """Return the seconds within which that share of the batches was answered."""
@@ -113,7 +115,7 @@ def environment_of(stack: Stack, ports: tuple[int, int], database: str) -> dict[
         "DATABASE_URL": f"postgresql://postgres@127.0.0.1:{ports[1]}/{database}",
         "EVENT_STORE_TABLE": "event-store",
         "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:notifications",
-        "POWERTOOLS_LOG_LEVEL": "WARNING",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
     }
 
 

@@ -63,11 +63,13 @@ def main() -> None:
         invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:benchmark",
         aws_request_id="request",
     )
-    seconds, cpu_seconds = [], 0.0
+    seconds, cpu_seconds, log = [], 0.0, io.StringIO()
     for number in range(_WARM_UP_BATCHES + batches):
         warm_up = number < _WARM_UP_BATCHES
         records = batch_of(1 if warm_up else size, number)
-        with contextlib.redirect_stdout(io.StringIO()):
+        if number == _WARM_UP_BATCHES:
+            log = io.StringIO()
+        with contextlib.redirect_stdout(log):
             cpu, started = time.process_time(), time.perf_counter()
             answer = handler({"Records": records}, context)
             took, cpu = time.perf_counter() - started, time.process_time() - cpu
@@ -77,7 +79,8 @@ def main() -> None:
             cpu_seconds += cpu
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    result = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": peak}
+    logged = len(log.getvalue().encode())
+    result = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mib": peak, "log_bytes": logged}
     print(json.dumps(result | {"events": size * batches + _WARM_UP_BATCHES}))
 
 
