@@ -116,6 +116,7 @@ def environment_of(stack: Stack, ports: tuple[int, int], database: str) -> dict[
         "EVENT_STORE_TABLE": "event-store",
         "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:notifications",
         "POWERTOOLS_LOG_LEVEL": "INFO",
+        "PYTHONWARNINGS": "ignore::UserWarning",  # Powertools warns where a batch had its last metrics written already
     }
 
 
