@@ -344,12 +344,12 @@ def _history_of(table: str) -> EventHistory:
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of API Gateway's REST API (Lambda proxy integration, payload format 1.0).
 
-    API Gateway gives the path's parameters decoded. They are encoded again, so that ids with a slash or a percent sign
-    are one segment for the routing here.
+    A REST API gives the path's parameters as they were sent, percent-encoded, by all that was published about it; AWS
+    documents neither. They are encoded in one way here, so that each is one segment for the routing.
     """
     path = event["resource"] if event.get("pathParameters") else event["path"]
     if "{proxy+}" not in path:
         for name, value in (event.get("pathParameters") or {}).items():
-            path = path.replace(f"{{{name}}}", quote(value, safe=""))
+            path = path.replace(f"{{{name}}}", quote(unquote(value), safe=""))
         event = event | {"path": path}
     return app.resolve(event, context)

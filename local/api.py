@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from local.deployment import ROOT
 
@@ -21,7 +21,7 @@ def resources() -> list[str]:
 
 
 def proxy_event(target: str, paths: list[str]) -> dict[str, Any]:
-    """Return the event of a GET request: path parameters decoded once, as API Gateway does it."""
+    """Return the event of a GET request: path and its parameters as they were sent, as a REST API has them."""
     url = urlsplit(target)
     query = parse_qs(url.query, keep_blank_values=True)
     for resource in paths:
@@ -32,13 +32,13 @@ def proxy_event(target: str, paths: list[str]) -> dict[str, Any]:
         raise ValueError(f"the template has no path for {target}")
     return {
         "resource": resource,
-        "path": unquote(url.path),
+        "path": url.path,
         "httpMethod": "GET",
         "headers": {},
         "multiValueHeaders": {},
         "queryStringParameters": {name: values[-1] for name, values in query.items()} or None,
         "multiValueQueryStringParameters": query or None,
-        "pathParameters": {name: unquote(value) for name, value in match.groupdict().items()} or None,
+        "pathParameters": match.groupdict() or None,
         "stageVariables": None,
         "requestContext": {"path": url.path, "stage": "local", "httpMethod": "GET"},
         "body": None,
