@@ -13,6 +13,7 @@ from event_service.event_history import EventHistory, InvalidCursor, Span
 from event_service.event_store import EventStore
 from event_service.events import Event
 from event_service.instants import Instant
+from event_service.items import to_item
 from event_service.timeline import deciding
 from tests.conftest import Aws
 from tests.integration.test_event_store import EVENT, Faulty
@@ -132,8 +133,15 @@ def test_the_first_page_of_a_long_history_is_one_request(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
     """Of 10,000 events; and walking all of them takes no more memory than a few pages."""
-    base = [event(0, data='{"text":"' + "x" * 400 + '"}')]
-    store(aws, pool, *(replace(base[0], id=f"e{number:05}") for number in range(10_000)))
+    base = event(0, data='{"text":"' + "x" * 400 + '"}')
+    items = [to_item(replace(base, id=f"e{number:05}"), base.occurred_at) for number in range(10_000)]
+
+    def write(start: int) -> None:
+        requests: Any = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
+        assert not aws.dynamodb.batch_write_item(RequestItems={aws.table: requests})["UnprocessedItems"]
+
+    for _ in pool.map(write, range(0, len(items), 25)):
+        pass
     page = history.item_page(EVENT.pk, Span(), limit=100, deadline=LATER)
     assert (len(page.events), client.requests) == (100, ["query"])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
