@@ -1,7 +1,8 @@
 """`python -m benchmarks.cost`: what a million events cost, which quota binds first, what the rate does to latency.
 
 Durations and log volumes are the medians that `make bench` wrote to figures.json; prices and quotas stand in
-prices.toml with their sources. The tables are Markdown: docs/scaling.md has them as they were printed.
+prices.toml with their sources. The tables are Markdown: docs/scaling.md has them as they are printed;
+`--write` puts them there and `--check` fails unless they are.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 from benchmarks.queueing import Mapping, simulate
 
 _HERE = Path(__file__).parent
+_DOCUMENT = _HERE.parent / "docs" / "scaling.md"
 _MILLION = 1_000_000
 _SIZES = (1, 10, 100, 1000)
 _RATES = (100, 1_000, 10_000, 100_000)
@@ -63,24 +65,51 @@ class Way:
         return max(figures["seconds"] - processor, 0) + processor / _PROCESSOR_SHARE
 
 
-def main() -> int:
+def main(arguments_given: Sequence[str] | None = None) -> int:
     """Print the tables; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.add_argument("--prices", type=Path, default=_HERE / "prices.toml", help="another file like prices.toml")
-    arguments = parser.parse_args()
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--write", action="store_true", help=f"put the tables into {_DOCUMENT.name}")
+    what.add_argument("--check", action="store_true", help=f"fail unless {_DOCUMENT.name} has these tables")
+    arguments = parser.parse_args(arguments_given)
     figures = _HERE / "figures.json"
     if not figures.exists():
         print(f"{figures.name} is missing: `make bench` writes it", file=sys.stderr)
         return 1
-    data = tomllib.loads(arguments.prices.read_text())
+    sections = tables(json.loads(figures.read_text()), tomllib.loads(arguments.prices.read_text()))
+    if not (arguments.write or arguments.check):
+        print("\n".join(sections.values()))
+        return 0
+    before = _DOCUMENT.read_text()
+    after = with_tables(before, sections)
+    if arguments.write:
+        _DOCUMENT.write_text(after)
+    elif after != before:
+        print(f"{_DOCUMENT.name} has other tables: python -m benchmarks.cost --write", file=sys.stderr)
+        return 1
+    return 0
+
+
+def tables(figures: Any, data: Any) -> dict[str, str]:
+    """Return the tables in Markdown, by the section of the document that has them."""
     prices = {name: entry["value"] for name, entry in data["prices"].items()}
     quotas = {name: entry["value"] for name, entry in data["quotas"].items()}
-    ways = read_ways(json.loads(figures.read_text()))
-    _show_costs(ways, prices, data["region"])
-    _show_fixed(prices)
-    _show_quotas(ways, quotas)
-    _show_latency(ways["service"])
-    return 0
+    ways = read_ways(figures)
+    return {
+        "cost": _costs(ways, prices, data["region"]) + _fixed(prices),
+        "quotas": _quotas(ways, quotas),
+        "latency": _latency(ways["service"]),
+    }
+
+
+def with_tables(document: str, sections: dict[str, str]) -> str:
+    """Return the document with these tables between the marks of each section."""
+    for name, text in sections.items():
+        end = f"<!-- end of {name} -->"
+        before, begin, rest = document.partition(f"<!-- {name} -->\n")
+        document = before + begin + text + "\n" + end + rest.partition(end)[2]
+    return document
 
 
 def read_ways(figures: Any) -> dict[str, Way]:
@@ -130,7 +159,7 @@ def _month_of_database(prices: dict[str, float]) -> float:
     return prices["rds_hour"] * 730 + prices["rds_gb_month"] * _RDS_GB
 
 
-def _show_costs(ways: dict[str, Way], prices: dict[str, float], region: str) -> None:
+def _costs(ways: dict[str, Way], prices: dict[str, float], region: str) -> str:
     rows = []
     for size in _SIZES:
         for way in ways.values():
@@ -139,10 +168,10 @@ def _show_costs(ways: dict[str, Way], prices: dict[str, float], region: str) -> 
             total = sum(parts.values())
             rows.append((f"{size:,}", way.name + late, *(f"{part:.2f}" for part in parts.values()), f"{total:.2f}"))
     heads = ("batch", "", *costs(ways["service"], 1, prices), "in all")
-    _markdown(f"Dollars of a million events, {region}", heads, rows)
+    return _markdown(f"Dollars of a million events, {region}", heads, rows)
 
 
-def _show_fixed(prices: dict[str, float]) -> None:
+def _fixed(prices: dict[str, float]) -> str:
     month = _month_of_database(prices)
     rows = [("database", f"{month:.2f} a month")]
     rows += [
@@ -152,10 +181,11 @@ def _show_fixed(prices: dict[str, float]) -> None:
     rows.append(("metrics", f"{_METRICS * prices['metric_month']:.2f} a month"))
     kept = _STORED_BYTES * _MILLION / 1e9 * prices["dynamodb_gb_month"]
     rows.append(("event store, for as long as it is kept", f"{kept:.2f} a million and month"))
-    _markdown("What does not depend on the way of working, dollars", ("", ""), rows)
+    return _markdown("What does not depend on the way of working, dollars", ("", ""), rows)
 
 
-def _show_quotas(ways: dict[str, Way], quotas: dict[str, float]) -> None:
+def _quotas(ways: dict[str, Way], quotas: dict[str, float]) -> str:
+    text = ""
     for way, size in ((ways["service"], 100), (ways["baseline"], 10)):
         one = demands(way, size, 1)  # every demand grows with the rate, in proportion
         rows = []
@@ -164,16 +194,18 @@ def _show_quotas(ways: dict[str, Way], quotas: dict[str, float]) -> None:
             cells = [f"**{value:,.0f}**" if value > quotas[name] else f"{value:,.0f}" for value in asked]
             rows.append((name, f"{quotas[name]:,.0f}", f"{quotas[name] / one[name]:,.0f}", *cells))
         heads = ("quota", "is", "binds at events/s", *(f"{rate:,}/s" for rate in _RATES))
-        _markdown(f"What a rate asks for, bold above the quota: the {way.name} in batches of {size}", heads, rows)
+        text += _markdown(
+            f"What a rate asks for, bold above the quota: the {way.name} in batches of {size}", heads, rows
+        )
     rows = []
     for rate in _RATES:
         hot = quotas["dynamodb_partition_writes"] / rate
         rows.append((f"{rate:,}", "all" if hot >= 1 else f"{hot:.0%}", f"{rate * _WAL_BYTES / 1e6:.1f}"))
     heads = ("events/s", "one item or user may have at most, of the events", "the database's log, MB/s")
-    _markdown("Hot items, and what the database writes", heads, rows)
+    return text + _markdown("Hot items, and what the database writes", heads, rows)
 
 
-def _show_latency(way: Way) -> None:
+def _latency(way: Way) -> str:
     rows = []
     for rate in _RATES:
         scale = max(1, rate // 10_000)  # processes share the messages at random: a tenth of all does as all
@@ -184,13 +216,14 @@ def _show_latency(way: Way) -> None:
             figures = (f"{result.batch:,.0f}", f"{result.p50:.2f}", f"{result.p99:.2f}", f"{result.busy:.0%}")
             rows.append((f"{rate:,}", f"{size:,}", f"{window:g}", f"{enough:,}", *figures))
     heads = ("events/s", "batch size", "window s", "processes", "mean batch", "p50 s", "p99 s", "busy")
-    _markdown(f"The {way.name} behind its queue, simulated, with a quarter more processes than needed", heads, rows)
+    return _markdown(
+        f"The {way.name} behind its queue, simulated, with a quarter more processes than needed", heads, rows
+    )
 
 
-def _markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    print(f"\n{title}:\n")
-    for row in (heads, ["---"] * len(heads), *rows):
-        print("| " + " | ".join(row) + " |", flush=True)
+def _markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ("| " + " | ".join(row) + " |\n" for row in (heads, ["---"] * len(heads), *rows))
+    return f"\n{title}:\n\n{''.join(lines)}"
 
 
 if __name__ == "__main__":
