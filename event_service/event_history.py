@@ -19,7 +19,7 @@ from event_service.timeline import Record
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 # One event alone, of at most 1 MiB, is below this however it is escaped.
 MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
-_ITEMS_PER_STEP: Final = 1_000  # at most 1 MB, which is what an answer has at most
+_ITEMS_PER_STEP: Final = 500  # while a stream is walked: bounds what is held in memory
 
 
 class InvalidCursor(ValueError):

@@ -146,7 +146,9 @@ def test_the_first_page_of_a_long_history_is_one_request(
     assert (len(page.events), client.requests) == (100, ["query"])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert sum(1 for _ in history.records(EVENT.pk, deadline=LATER)) == 10_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024  # KiB
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
+    )  # KiB; all of them are several times that
 
 
 def test_the_state_at_an_instant_is_read_from_its_end(
