@@ -5,6 +5,7 @@ problem details, RFC 9457.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -31,6 +32,9 @@ from event_service.timeline import Record, deciding, differences
 
 _SECONDS: Final = 20.0  # below the function's timeout and API Gateway's 29 seconds
 _EXAMPLE: Final = "2026-11-23T06:54:06.41Z"
+# Those of the canonical event (CONTRACT, section 2).
+_ITEM_TYPE: Final = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+_MAX_IDENTIFIER: Final = 256
 
 app = APIGatewayRestResolver(enable_validation=True)
 _logger = Logger()
@@ -99,12 +103,27 @@ class ItemChanges(ApiModel):
     changes: list[ChangedField]
 
 
-class KnownType(ApiModel):
-    """A type that the service knows, as `event_service.catalogue` describes it."""
-
-    model_config = ConfigDict(extra="allow")
+class Example(ApiModel):
+    """A message and the attributes it is published with."""
 
     name: str
+    headers: dict[str, str]
+    payload: dict[str, Any]
+
+
+class KnownType(ApiModel):
+    """A type that the service knows."""
+
+    name: str
+    direction: Literal["in", "out"]
+    """`out`: a fact, which the service publishes."""
+    effect: Literal["upsert", "delete"] | None
+    """On the user's notification for the item."""
+    description: str
+    eventDataSchema: dict[str, Any]
+    """JSON Schema, draft 2020-12."""
+    messageSchema: dict[str, Any]
+    examples: list[Example]
 
 
 class EventTypes(ApiModel):
@@ -134,7 +153,20 @@ def _instant(text: str) -> str:
     return parse_instant(text.replace(" ", "+"))  # a + that was not percent-encoded arrives as a space
 
 
-Text = Annotated[str, AfterValidator(unquote), Path(min_length=1)]
+def _item_type(text: str) -> str:
+    if not _ITEM_TYPE.fullmatch(text := unquote(text)):
+        raise ValueError("is no item type: [a-z][a-z0-9._-]*, at most 64 characters")
+    return text
+
+
+def _identifier(text: str) -> str:
+    if not 1 <= len(text := unquote(text)) <= _MAX_IDENTIFIER:
+        raise ValueError(f"has to have 1 to {_MAX_IDENTIFIER} characters")
+    return text
+
+
+ItemType = Annotated[str, AfterValidator(_item_type), Path(description="The item's type, such as reminder")]
+Identifier = Annotated[str, AfterValidator(_identifier), Path(description="Percent-encoded; 1 to 256 characters")]
 Instant = Annotated[str, AfterValidator(_instant)]
 At = Annotated[
     Instant | None, Query(description="An RFC 3339 instant of any offset; now if absent", examples=[_EXAMPLE])
@@ -144,7 +176,8 @@ To = Annotated[Instant | None, Query(description="Events before this instant")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Events in the answer, at most")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
 UserId = Annotated[
-    str | None, Query(min_length=1, description="Whose item; if absent, that of the user of the deciding event")
+    str | None,
+    Query(min_length=1, max_length=256, description="Whose item; if absent, that of the user of the deciding event"),
 ]
 
 
@@ -156,6 +189,27 @@ class _Invalid(ValueError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
         self.field = field
+
+
+# The query parameters of each path; another one is a mistake of the caller.
+_PARAMETERS: Final = {
+    "/items/{itemType}/{itemId}/events": {"from", "to", "limit", "cursor"},
+    "/items/{itemType}/{itemId}": {"at", "userId"},
+    "/items/{itemType}/{itemId}/changes": {"from", "to", "userId"},
+    "/users/{userId}/events": {"from", "to", "limit", "cursor"},
+    "/event-types": set[str](),
+}
+
+
+def _check_parameters(app: APIGatewayRestResolver, next_middleware: Callable[..., Answer]) -> Answer:
+    known = _PARAMETERS.get(app.current_event.resource)
+    for name in app.current_event.query_string_parameters:
+        if known is not None and name not in known:
+            raise _Invalid(name, "is no parameter here")
+    return next_middleware(app)
+
+
+app.use(middlewares=[_check_parameters])
 
 
 def _answers(model: type[ApiModel], *, found: bool = False) -> dict[int, Any]:
@@ -170,7 +224,7 @@ def _answers(model: type[ApiModel], *, found: bool = False) -> dict[int, Any]:
 
 @app.get("/items/<itemType>/<itemId>/events", summary="An item's history", responses=_answers(EventPage, found=True))
 def item_events(
-    itemType: Text, itemId: Text, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None
+    itemType: ItemType, itemId: Identifier, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Answer:
     """Return an item's events in order; 404 where there is none at all in the span."""
     history, deadline = _history()
@@ -181,14 +235,16 @@ def item_events(
 
 
 @app.get("/users/<userId>/events", summary="A user's events", responses=_answers(EventPage))
-def user_events(userId: Text, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None) -> Answer:
+def user_events(
+    userId: Identifier, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None
+) -> Answer:
     """Return a user's events of every item in order. The facts, which are about events, are not among them."""
     history, deadline = _history()
     return _page_answer(_page(history.user_page, userId, start, to, limit, cursor, deadline))
 
 
 @app.get("/items/<itemType>/<itemId>", summary="An item's state", responses=_answers(ItemState, found=True))
-def item_state(itemType: Text, itemId: Text, at: At = None, userId: UserId = None) -> Answer:
+def item_state(itemType: ItemType, itemId: Identifier, at: At = None, userId: UserId = None) -> Answer:
     """Return the state of an item at an instant, and the event that made it so. Deleted is a state."""
     record = _state(itemType, itemId, at, userId)
     if record is None:
@@ -198,8 +254,8 @@ def item_state(itemType: Text, itemId: Text, at: At = None, userId: UserId = Non
 
 @app.get("/items/<itemType>/<itemId>/changes", summary="What changed", responses=_answers(ItemChanges, found=True))
 def item_changes(
-    itemType: Text,
-    itemId: Text,
+    itemType: ItemType,
+    itemId: Identifier,
     start: Annotated[Instant, Query(alias="from", description="The earlier instant")],
     to: Annotated[Instant, Query(description="The later instant")],
     userId: UserId = None,

@@ -163,6 +163,7 @@ def _start_key(cursor: str, name: str, value: str, span: Span) -> dict[str, Any]
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         parts = json.loads(urlsafe_b64decode(padded.encode("ascii")))
+        json.dumps(parts, ensure_ascii=False).encode()  # no lone surrogates: DynamoDB would not take them
     except (ValueError, RecursionError, binascii.Error) as exc:
         raise InvalidCursor("is no cursor of this API") from exc
     if not (isinstance(parts, list) and len(parts) == 4 and all(isinstance(part, str) for part in parts)):  # noqa: PLR2004

@@ -6,7 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from event_service import api, history
+from event_service import api, catalogue, history
+from event_service.events import FACT_TYPES, KNOWN_TYPES
 from local.api import proxy_event, resources
 from tests.conftest import Aws
 from tests.integration.test_event_history import EXACT, event, store
@@ -91,7 +92,20 @@ def test_the_known_types_are_listed() -> None:
     """Those of the catalogue."""
     status, answer, _ = get("/event-types")
     assert status == 200
-    assert "reminder:created" in [each["name"] for each in answer["eventTypes"]]
+    assert answer == {"eventTypes": json.loads(json.dumps(catalogue.event_types()))}
+    assert [api.KnownType(**each).name for each in answer["eventTypes"]] == [*KNOWN_TYPES, *sorted(FACT_TYPES)]
+
+
+def test_the_parameters_let_in_are_those_of_the_document() -> None:
+    """Every path of it, and nothing else."""
+    document = json.loads(api.app.get_openapi_json_schema())
+    documented = {
+        path.replace("<", "{").replace(">", "}"): {
+            parameter["name"] for parameter in item["get"].get("parameters", []) if parameter["in"] == "query"
+        }
+        for path, item in document["paths"].items()
+    }
+    assert documented == api._PARAMETERS
 
 
 @pytest.mark.parametrize(
@@ -106,6 +120,13 @@ def test_the_known_types_are_listed() -> None:
         ("/items/reminder/1/events?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to"),
         ("/items/reminder/1/changes?to=2026-01-01T00:00:00Z", "from"),
         ("/items/reminder/1?userId=", "userId"),
+        ("/items/reminder/1?user=a", "user"),
+        ("/event-types?x=1", "x"),
+        ("/items/Reminder/1", "itemType"),
+        ("/items/a%23b/c", "itemType"),
+        (f"/items/{'a' * 65}/1", "itemType"),
+        (f"/items/reminder/{'x' * 257}", "itemId"),
+        (f"/users/{'x' * 257}/events", "userId"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_reason(target: str, field: str) -> None:

@@ -19,6 +19,7 @@ from tests.conftest import Aws
 from tests.integration.test_event_store import EVENT, Faulty
 
 LATER = Deadline.after(3600)
+LONE_SURROGATE = "WyJwayIsICJyZW1pbmRlciNpdGVtLTEiLCAicmVtaW5kZXIjaXRlbS0xIiwgIlx1ZDgwMCJd"
 EXACT = '{"a":1e400,"b":0.1000000000000000055511151231257827,"c":12345678901234567890123}'
 
 
@@ -73,7 +74,7 @@ def test_a_span_has_its_start_and_not_its_end(aws: Aws, pool: ThreadPoolExecutor
     assert ids(history.item_page(EVENT.pk, closed, limit=10, deadline=LATER)) == ["e10", "e20", "e30"]
 
 
-@pytest.mark.parametrize("cursor", ["x", "é", "W10", "WyJwayIsICJhIl0", "bnVsbA", ""])
+@pytest.mark.parametrize("cursor", ["x", "é", "W10", "WyJwayIsICJhIl0", "bnVsbA", "", LONE_SURROGATE])
 def test_a_malformed_cursor_is_refused(history: EventHistory, cursor: str) -> None:
     """Before anything is read."""
     with pytest.raises(InvalidCursor, match="is no cursor"):
