@@ -40,7 +40,7 @@ def command(environment: dict[str, str], *options: str) -> subprocess.Popen[str]
     )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS, data=st.data())
 def test_a_rebuild_gives_the_rows_the_service_wrote(
     aws: Aws, service_environment: dict[str, str], stack: Stack, events: list[Any], data: st.DataObject

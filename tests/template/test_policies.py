@@ -23,7 +23,7 @@ from local.stack import Postgres, Stack, running_postgres
 from tests.conftest import Aws
 from tests.integration.tls import make_certificate, tls_before
 from tests.template.conftest import TEMPLATE
-from tests.template.resolver import references, resolve
+from tests.template.resolver import broken_rules, references, resolve
 from tests.template.wire import Wire, recording
 from tests.unit.messages import legacy, raw
 
@@ -273,3 +273,25 @@ def test_what_is_made_follows_from_what_is_given(
     made = resolve(transformed_source, GIVEN[given])["Resources"].keys()
     assert not set(there) - made
     assert not made & set(absent)
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_what_belongs_together_may_be_given_together(transformed_source: Any, given: str) -> None:
+    """No rule refuses it."""
+    assert broken_rules(transformed_source, GIVEN[given]) == set()
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"DatabaseHost": "db.example.com"}, "AnExistingDatabaseIsGivenWhole"),
+        ({"DatabaseSecretArn": "arn:secret"}, "ASecretIsThatOfAnExistingDatabase"),
+        ({"DatabaseMasterSecretArn": "arn:secret"}, "AMasterIsThatOfAnExistingDatabase"),
+        ({"DatabasePort": "6432"}, "ADatabaseOfTheStackHasTheUsualPort"),
+        ({"VpcId": "vpc-1"}, "AnExistingVpcIsGivenWhole"),
+        ({"VpcId": "vpc-1", "VpcSubnetIds": "subnet-1"}, "AnExistingVpcIsGivenWhole"),
+    ],
+)
+def test_what_belongs_together_is_asked_for_together(transformed_source: Any, given: dict[str, str], rule: str) -> None:
+    """CloudFormation says so before it makes anything."""
+    assert broken_rules(transformed_source, given) == {rule}

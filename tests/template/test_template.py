@@ -179,16 +179,6 @@ def test_the_function_runs_on_the_target_of_the_parameters(source: Any, resource
     assert source["Parameters"]["Architecture"]["Default"] == "arm64"
 
 
-def test_the_database_is_given_one_way(source: Any) -> None:
-    """With a URL no secret is used; an existing database needs its host and its secret."""
-    assert source["Conditions"]["UseDatabaseSecret"] == {"Fn::Equals": [{"Ref": "DatabaseUrl"}, ""]}
-    assert set(source["Rules"]) == {
-        "AnExistingDatabaseIsGivenWhole",
-        "ASecretIsThatOfAnExistingDatabase",
-        "AMasterIsThatOfAnExistingDatabase",
-    }
-
-
 @pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction"])
 def test_the_functions_join_the_vpc_that_is_created_or_given(resources: Any, name: str) -> None:
     """And none where there is neither."""
