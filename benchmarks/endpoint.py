@@ -5,9 +5,13 @@ else; it refuses what it does not know. Run as `python -m benchmarks.endpoint DE
 """
 
 import asyncio
+import bisect
+import itertools
 import json
+import operator
 import re
 import sys
+import zlib
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -18,6 +22,7 @@ _TARGET = re.compile(rb"\r\nx-amz-target: *[^\r]*?(\w+)\r", re.IGNORECASE)
 _INSERT = re.compile(r'INSERT INTO "([^"]+)" VALUE \{(.*)\}')
 _NAME = re.compile(r"'([^']+)': \?")
 _ASSIGNMENT = re.compile(r"(#\w+) ?= ?(:\w+)")
+_PAGE_BYTES = 1024 * 1024  # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Scan.html
 _ENTRY_ID = re.compile(rb"Entries\.member\.\d+\.Id=([^&]*)")
 
 
@@ -27,6 +32,7 @@ class Backends:
     def __init__(self) -> None:
         self.tables: dict[str, dict[tuple[str, ...], Item]] = {}
         self.published: list[bytes] = []
+        self._segments: dict[tuple[str, int], list[list[tuple[tuple[str, ...], Item]]]] = {}
 
     def answer(self, operation: str, body: bytes) -> tuple[int, bytes]:
         """Return status and body of the answer to a request."""
@@ -66,6 +72,36 @@ class Backends:
         names, values = request["ExpressionAttributeNames"], request["ExpressionAttributeValues"]
         item |= {names[name]: values[value] for name, value in _ASSIGNMENT.findall(request["UpdateExpression"])}
         return 200, {}
+
+    def _describetable(self, request: Any) -> tuple[int, Any]:
+        return 200, {"Table": {"ItemCount": len(self._table(request["TableName"]))}}
+
+    def _scan(self, request: Any) -> tuple[int, Any]:
+        """Answer with at most 1 MB of a segment, and of that with what the filter lets through."""
+        name, number, total = request["TableName"], request["Segment"], request["TotalSegments"]
+        if (name, total) not in self._segments:  # nobody writes while the benchmark scans
+            segments: Any = [[] for _ in range(total)]
+            for key, item in sorted(self._table(name).items()):
+                segments[zlib.crc32(key[0].encode()) % total].append((key, item))
+            self._segments[name, total] = segments
+        segment = self._segments[name, total][number]
+        start = request.get("ExclusiveStartKey")
+        first = bisect.bisect_right(segment, _key(start), key=operator.itemgetter(0)) if start else 0
+        wanted = {value["S"] for value in request["ExpressionAttributeValues"].values()}
+        attributes = request["ExpressionAttributeNames"].values()
+        found: list[Item] = []
+        size = scanned = 0
+        for _, item in itertools.islice(segment, first, None):
+            size += sum(len(attribute) + len(next(iter(value.values()))) for attribute, value in item.items())
+            scanned += 1
+            if item["eventType"]["S"] in wanted:
+                found.append({attribute: item[attribute] for attribute in attributes if attribute in item})
+            if size > _PAGE_BYTES:
+                break
+        answer: dict[str, Any] = {"Items": found, "Count": len(found), "ScannedCount": scanned}
+        if first + scanned < len(segment):
+            answer["LastEvaluatedKey"] = {name: segment[first + scanned - 1][1][name] for name in ("pk", "sk")}
+        return 200, answer
 
     def _publish(self, body: bytes) -> bytes:
         self.published.append(body)

@@ -1,7 +1,7 @@
 """How AWS is reached: clients of botocore for what is rare, and lean ones for what every batch does.
 
 A client of botocore takes every request through generic models, to validate, serialise and parse it, and that was most
-of the CPU time of a batch. The lean ones know three operations. Credentials, region, endpoints and signatures are
+of the CPU time of a batch. The lean ones know four operations. Credentials, region, endpoints and signatures are
 botocore's here too, and so is the event `before-send`, by which others (such as moto) take a request over.
 """
 
@@ -145,7 +145,7 @@ def _connections(session: Session, url: str) -> HTTPConnectionPool:
 
 @dataclass(frozen=True, slots=True)
 class DynamoDb:
-    """The operations of DynamoDB that the event store is appended with, each taking and answering what botocore's does.
+    """The operations of DynamoDB that many events go through, each taking and answering what botocore's does.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
     """
@@ -159,6 +159,10 @@ class DynamoDb:
     def batch_get_item(self, **request: Any) -> Any:
         """Read up to 100 items."""
         return self._call("BatchGetItem", request)
+
+    def scan(self, **request: Any) -> Any:
+        """Read up to 1 MB of a table."""
+        return self._call("Scan", request)
 
     def _call(self, operation: str, request: Any) -> Any:
         headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"DynamoDB_20120810.{operation}"}

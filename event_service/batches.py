@@ -47,6 +47,12 @@ def is_retryable(code: str) -> bool:
     return code.removesuffix("Exception") in _RETRYABLE_CODES
 
 
+def is_transient(refusal: ClientError) -> bool:
+    """Tell whether a request that was refused may succeed at the next attempt."""
+    status = refusal.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return is_retryable(refusal.response.get("Error", {}).get("Code", "")) or status >= _SERVER_ERROR
+
+
 def send_in_batches(
     entries: Sequence[Entry],
     send: Callable[[Sequence[Entry]], Sequence[Answer | Unavailable]],
@@ -107,9 +113,8 @@ def _send(
                 *_send(batch[:half], send, backend, deadline),
                 *_send(batch[half:], send, backend, deadline),
             ]
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        retryable = is_retryable(code) or status >= _SERVER_ERROR
-        return [Unavailable(backend, f"answered {code or status}", retryable=retryable)] * len(batch)
+        what = code or exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return [Unavailable(backend, f"answered {what}", retryable=is_transient(exc))] * len(batch)
     except (
         BotoCoreError,
         HTTPError,

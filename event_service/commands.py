@@ -9,6 +9,7 @@ import botocore.session
 import psycopg
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.database import TimeLimitedConnection, connect
@@ -65,6 +66,8 @@ def run(name: str, command: Callable[[], int]) -> int:
         reason = str(exc)
     except ClientError as exc:
         reason = f"{exc.operation_name}: {exc.response['Error']['Code']}"
+    except HTTPError as exc:
+        reason = f"no answer from AWS: {type(exc).__name__}"
     except psycopg.Error as exc:  # its text may quote a row, or the URL with its password
         hint = {"42P01": ": run `python -m event_service.migrate`", "42883": ": run `python -m event_service.migrate`"}
         reason = f"PostgreSQL: {type(exc).__name__} ({exc.sqlstate or 'no answer, or DATABASE_URL is no libpq URL'})"

@@ -21,8 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import botocore.session
 import psycopg
+from botocore.exceptions import ClientError
+from urllib3.exceptions import HTTPError
 
+from event_service.aws import DynamoDb, make_endpoint
+from event_service.batches import is_transient
 from event_service.commands import CommandError, make_client, merge, open_database, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
@@ -34,7 +39,8 @@ from event_service.replay import fold
 _LOCK: Final = 0x65767472  # any number that no other user of the database's advisory locks has
 _TARGET: Final = "notifications"
 _SHADOW: Final = "rebuild_shadow"
-_ATTEMPTS: Final = 6
+_ATTEMPTS: Final = 10  # to get one page further: with their pauses about a minute, as long as a failover takes
+_LONGEST_PAUSE_SECONDS: Final = 20
 _DEFAULT_SEGMENTS: Final = 4
 _DIFFERENCES_NAMED: Final = 20
 _ATTRIBUTES: Final = (
@@ -84,7 +90,8 @@ def rebuild(job: Job, report: Callable[[Progress], None] = lambda _: None) -> Pr
 
     Raises:
         CommandError: another rebuild is running.
-        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend failed for long.
+        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError,
+        urllib3.exceptions.HTTPError: a backend failed for long.
 
     """
     with _alone(job.database) as connection:
@@ -180,21 +187,24 @@ def _wait_for_parent() -> None:
 
 
 def _merge_segment(job: Job, segment: int, segments: int) -> None:
-    """Merge a segment from where it got to; after a lost connection or a deadlock again from there."""
-    for attempt in range(_ATTEMPTS):
+    """Merge a segment from where it got to; after a failure that may pass, again from there."""
+    failures = 0
+    while True:
         try:
             with open_database(job.database) as connection:
-                _merge_pages(connection, job, segment, segments)
-        except (psycopg.OperationalError, psycopg.errors.UniqueViolation) as exc:
-            if attempt == _ATTEMPTS - 1:
+                for _ in _merge_pages(connection, job, segment, segments):
+                    failures = 0
+                return
+        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, HTTPError) as exc:
+            failures += 1
+            if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise
             print(f"rebuild: segment {segment}: {type(exc).__name__}, trying again", file=sys.stderr)
-            time.sleep(2**attempt / 10)
-        else:
-            return
+            time.sleep(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
 
 
-def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segments: int) -> None:
+def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segments: int) -> Iterator[None]:
+    """Merge a segment page by page; yield after each."""
     where = "WHERE target = %s AND segment = %s"
     pk, sk, done = connection.execute(
         f"SELECT last_pk, last_sk, done FROM rebuild_progress {where}", (job.target, segment)
@@ -228,6 +238,7 @@ def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segm
                     segment,
                 ),
             )
+        yield
 
 
 def _scan(table: str, segment: int, segments: int, start: tuple[str | None, str | None]) -> Iterator[Any]:
@@ -245,7 +256,7 @@ def _scan(table: str, segment: int, segments: int, start: tuple[str | None, str 
     }
     if start[0] is not None:
         request["ExclusiveStartKey"] = {"pk": {"S": start[0]}, "sk": {"S": start[1]}}
-    client = make_client("dynamodb")
+    client = DynamoDb(make_endpoint(botocore.session.get_session(), "dynamodb"))
     while True:
         page = client.scan(**request)
         yield page

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from itertools import accumulate
+from json.decoder import scanstring  # type: ignore[attr-defined]  # the stubs leave it out
 from json.encoder import encode_basestring  # what `dumps` makes of a string, without its detours
 from typing import Any, NoReturn
 
@@ -118,7 +119,7 @@ def texts_of(text: str) -> dict[str, str]:
 
 def string_of(text: str | None) -> str | None:
     """Return the string that a JSON text denotes; None where there is no text or it denotes something else."""
-    return _values.decode(text) if text is not None and text.startswith('"') else None
+    return scanstring(text, 1)[0] if text is not None and text.startswith('"') else None
 
 
 def check_depth(text: str, name: str, levels: int = MAX_DEPTH) -> None:

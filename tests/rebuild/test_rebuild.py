@@ -13,9 +13,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from urllib3.exceptions import ProtocolError
 
+from event_service.aws import DynamoDb
 from event_service.config import DatabaseSettings
 from event_service.rebuild import Job, compare, main, rebuild
 from local.stack import Stack, create_database
@@ -198,6 +201,43 @@ def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: di
     assert progress.scanned == 20_000  # each page once: what was done before counts
     assert execute(url, "SELECT count(*) FROM notifications") == [(2000,)]
     assert compare(job(service_environment))[1] == []
+
+
+def test_a_scan_that_fails_for_a_while_goes_on(
+    aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Throttling, outages and lost connections pass; nothing is scanned twice."""
+    failures: list[Exception] = [
+        ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "Scan"),
+        ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Scan"),  # type: ignore[typeddict-item]
+        ProtocolError("reset"),
+    ]
+    scan = DynamoDb.scan
+
+    def failing(client: DynamoDb, **request: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return scan(client, **request)
+
+    monkeypatch.setattr(DynamoDb, "scan", failing)
+    deliver([record("reminder:created", "user", "item", 1)])
+    before = rows(service_environment["DATABASE_URL"])
+    progress = rebuild(job(service_environment))
+    assert (progress.events, rows(service_environment["DATABASE_URL"])) == (1, before)
+    assert capsys.readouterr().err.count("trying again") == 3
+
+
+def test_a_scan_that_is_refused_is_given_up(
+    aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What another attempt cannot mend is said at once."""
+
+    def refused(client: DynamoDb, **request: Any) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Scan")
+
+    monkeypatch.setattr(DynamoDb, "scan", refused)
+    assert main(["--workers", "1"]) == 2
+    assert "rebuild: Scan: AccessDeniedException" in capsys.readouterr().err
 
 
 def test_two_rebuilds_at_once_are_refused(

@@ -39,7 +39,7 @@ COMPOSITION = {
     "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"},
     "migrate": {"aws", "config", "database"},
     "commands": {"config", "database"},
-    "rebuild": {"commands", "config", "database", "errors", "events", "items", "replay"},
+    "rebuild": {"aws", "batches", "commands", "config", "database", "errors", "events", "items", "replay"},
     "forget": {
         "commands",
         "config",
