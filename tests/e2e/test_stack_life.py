@@ -1,35 +1,60 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
-from local.deployment import DeploymentError, build, deploy
+from local.deployment import BUILD, DeploymentError, build, deploy
 from local.stack import Stack, create_database
 
 NAME = "life"
 
 
-def test_a_stack_is_created_updated_and_deleted(stack: Stack) -> None:
-    """A failing migration fails the deployment; the event store outlives the stack."""
+def test_a_stack_is_created_updated_and_deleted(stack: Stack, tmp_path: Path) -> None:
+    """A failing migration fails the deployment, an update runs what is new, the event store outlives the stack."""
     url = create_database(stack, NAME)
     build()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE notifications ()")
-        with pytest.raises(DeploymentError):
+        with pytest.raises(DeploymentError, match="42P07: relation"):
             deploy(stack, {"DatabaseUrl": url}, name="failing")
-        events = stack.client("cloudformation").describe_stack_events(StackName="failing")["StackEvents"]
-        reasons = [str(event.get("ResourceStatusReason")) for event in events]
-        assert any('relation "notifications" already exists' in reason for reason in reasons)
         connection.execute("DROP TABLE notifications")
 
     deployment = deploy(stack, {"DatabaseUrl": url}, name=NAME)
-    function = stack.client("lambda")
-    deploy(stack, {"DatabaseUrl": url, "LogLevel": "DEBUG"}, name=NAME)
-    configuration = function.get_function_configuration(FunctionName=deployment["EventServiceFunctionName"])
-    assert configuration["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
+    first = configuration_of(stack, deployment["EventServiceFunctionName"])
+
+    release = shutil.copytree(BUILD, tmp_path / "release")
+    add_migration(release, "9001_widgets.sql", "CREATE TABLE widgets (id integer);")
+    deploy(stack, {"DatabaseUrl": url, "LogLevel": "DEBUG"}, name=NAME, directory=release)
+    updated = configuration_of(stack, deployment["EventServiceFunctionName"])
+    assert updated["CodeSha256"] != first["CodeSha256"]
+    assert updated["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM widgets").fetchone() == (0,)
+
+    add_migration(release, "9002_gadgets.sql", "CREATE TABLE gadgets (); SELECT 1 / 0;")
+    with pytest.raises(DeploymentError, match="22012: division by"):
+        deploy(stack, {"DatabaseUrl": url}, name=NAME, directory=release)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regclass('gadgets')").fetchone() == (None,)
+    left = configuration_of(stack, deployment["EventServiceFunctionName"])
+    assert (left["CodeSha256"], left["Environment"]) == (updated["CodeSha256"], updated["Environment"])
 
     cloudformation = stack.client("cloudformation")
     cloudformation.delete_stack(StackName=NAME)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=NAME)
     assert stack.client("dynamodb").describe_table(TableName=deployment["EventStoreTableName"])
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
-        function.get_function(FunctionName=deployment["EventServiceFunctionName"])
+        stack.client("lambda").get_function(FunctionName=deployment["EventServiceFunctionName"])
+
+
+def add_migration(release: Path, name: str, statements: str) -> None:
+    """Add a migration to what was built, as a later release would have it."""
+    for function in ("MigrationFunction", "EventServiceFunction"):
+        (release / function / "event_service" / "migrations" / name).write_text(statements)
+
+
+def configuration_of(stack: Stack, function: str) -> dict[str, Any]:
+    return dict(stack.client("lambda").get_function_configuration(FunctionName=function))

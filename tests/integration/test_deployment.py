@@ -4,12 +4,14 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from event_service import deployment
 from event_service.deployment import grant, lambda_handler
 from local.stack import Stack, create_database
 
@@ -66,7 +68,7 @@ def answers() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/", taken
         server.shutdown()
@@ -89,6 +91,23 @@ def test_creation_update_and_deletion_are_answered(
     assert [answer["Status"] for answer in taken] == ["SUCCESS"] * 3
     assert "0001_notifications.sql" in taken[0]["Data"]["Applied"]
     assert [answer["Data"]["Applied"] for answer in taken[1:]] == ["", ""]
+
+
+def test_deployments_at_once_are_all_answered(
+    stack: Stack, answers: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them does the work, with the role too; the others wait for it and find nothing left to do."""
+    url, taken = answers
+    database = create_database(stack, "at_once")
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("DATABASE_ROLE_SECRET_ARN", "arn")  # with a DATABASE_URL no secret is read
+    monkeypatch.setattr(deployment, "connection_parameters", lambda *_: {"user": USER, "password": PASSWORD})
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda _: lambda_handler(request("Create", url), None), range(4)))
+    assert [answer["Status"] for answer in taken] == ["SUCCESS"] * 4
+    assert sorted(bool(answer["Data"]["Applied"]) for answer in taken) == [False, False, False, True]
+    with psycopg.connect(database, autocommit=True) as master:
+        master.execute(f"DROP OWNED BY {USER}, notification_reader")
 
 
 def test_a_failing_migration_is_answered_with_its_reason(
