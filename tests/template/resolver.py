@@ -70,9 +70,9 @@ def _holds(condition: Any, conditions: Any, values: Mapping[str, str]) -> bool:
         case "Fn::Equals":
             left, right = (_text(each, values) for each in operand)
             return left == right
-        case "Fn::Contains":
+        case "Fn::EachMemberEquals":
             texts, text = (_text(each, values) for each in operand)
-            return text in texts.split(",")
+            return all(each == text for each in texts.split(","))
     raise NotImplementedError(function)
 
 

@@ -290,6 +290,8 @@ def test_what_belongs_together_may_be_given_together(transformed_source: Any, gi
         ({"DatabasePort": "6432"}, "ADatabaseOfTheStackHasTheUsualPort"),
         ({"VpcId": "vpc-1"}, "AnExistingVpcIsGivenWhole"),
         ({"VpcId": "vpc-1", "VpcSubnetIds": "subnet-1"}, "AnExistingVpcIsGivenWhole"),
+        ({"VpcSubnetIds": "subnet-1,subnet-2"}, "SubnetsAreThoseOfAnExistingVpc"),
+        ({"VpcSecurityGroupIds": "sg-1"}, "SubnetsAreThoseOfAnExistingVpc"),
     ],
 )
 def test_what_belongs_together_is_asked_for_together(transformed_source: Any, given: dict[str, str], rule: str) -> None:

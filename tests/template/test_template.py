@@ -208,7 +208,9 @@ def test_the_database_is_private_encrypted_backed_up_and_outlives_the_stack(reso
     assert database["ManageMasterUserPassword"] is True
     assert database["BackupRetentionPeriod"] == {"Ref": "DatabaseBackupDays"}
     assert database["DeletionProtection"] == {"Ref": "DatabaseDeletionProtection"}
-    assert properties(resources, "DatabaseParameters")["Parameters"]["rds.force_ssl"] == "1"
+    parameters = properties(resources, "DatabaseParameters")["Parameters"]
+    assert parameters["rds.force_ssl"] == "1"
+    assert parameters["log_error_verbosity"] == "terse"  # an error's details quote rows
     assert resources["Database"]["DeletionPolicy"] == resources["Database"]["UpdateReplacePolicy"] == "Snapshot"
 
 
@@ -248,6 +250,12 @@ def test_every_alarm_tells_the_topic_and_stands_in_the_manual(resources: Any) ->
     for name, alarm in alarms.items():
         assert alarm["Properties"]["AlarmActions"] == ALARM_ACTIONS
         assert f"| {name} |" in manual
+
+
+def test_the_alarm_on_the_duration_goes_off_before_the_function_runs_out_of_time(resources: Any) -> None:
+    """At 80 % of its timeout."""
+    timeout = properties(resources, "EventServiceFunction")["Timeout"]
+    assert properties(resources, "DurationAlarm")["Threshold"] == timeout * 1000 * 0.8
 
 
 def test_a_star_has_its_reason_next_to_it() -> None:

@@ -1,0 +1,140 @@
+"""What an item's events tell: its state, and what each of them changed."""
+
+from typing import Any
+
+import pytest
+
+from event_service.timeline import Record, deciding, differences, with_changes
+
+
+def record(
+    event_type: str, second: int, *, name: str = "e", user: str = "user-a", data: str = "{}", **other: Any
+) -> Record:
+    """An event so many seconds after noon."""
+    at = f"2026-11-23T12:00:{second:02}.000000Z"
+    fields = {"pk": f"{event_type.partition(':')[0]}#item", "user_email": None, "recorded_at": at, "causation_id": None}
+    return Record(
+        sk=f"{at}#{name}",
+        id=name,
+        event_type=event_type,
+        user_id=user,
+        occurred_at=at,
+        data=data,
+        **{**fields, **other},
+    )
+
+
+def upsert(second: int, **fields: Any) -> Record:
+    return record("reminder:updated", second, **fields)
+
+
+def delete(second: int, **fields: Any) -> Record:
+    return record("reminder:deleted", second, **fields)
+
+
+def noted(second: int, **fields: Any) -> Record:
+    """An event of an item type that events have an effect on, without one itself."""
+    return record("reminder:seen", second, **fields)
+
+
+def other(second: int, **fields: Any) -> Record:
+    """An event of an item type that no event has an effect on."""
+    return record("invoice:paid", second, **fields)
+
+
+@pytest.mark.parametrize(
+    ("newest_first", "index"),
+    [
+        ([upsert(3), upsert(2)], 0),
+        ([delete(3), upsert(2)], 0),
+        ([noted(4), upsert(3), upsert(2)], 1),  # what has no effect makes no state
+        ([upsert(3, name="b"), upsert(3, name="a")], 0),
+        ([upsert(3, name="a"), upsert(3, name="b")], 1),
+        ([upsert(3, name="b"), delete(3, name="a"), upsert(2)], 1),  # at the same instant a deletion decides
+        ([delete(3, name="a"), delete(3, name="b")], 1),
+        ([other(3), other(2)], 0),
+        ([noted(3), noted(2)], 0),
+    ],
+)
+def test_the_latest_event_with_an_effect_decides(newest_first: list[Record], index: int) -> None:
+    """Of an item of which none has one, the last is the state."""
+    assert deciding(newest_first) is newest_first[index]
+
+
+def test_nothing_decides_where_nothing_is_known() -> None:
+    """Of the item, or of this user's item."""
+    assert deciding([]) is None
+    assert deciding([upsert(1, user="user-b")], "user-a") is None
+
+
+def test_each_user_has_a_state_of_their_own() -> None:
+    """Without a user, it is that of the last."""
+    newest_first = [upsert(3, user="user-b"), delete(2, user="user-a")]
+    assert deciding(newest_first) is newest_first[0]
+    assert deciding(newest_first, "user-a") is newest_first[1]
+
+
+def test_an_items_events_are_read_no_further_than_its_state_needs() -> None:
+    """The stream may be long."""
+    read = []
+
+    def stream() -> Any:
+        for second in (9, 8, 7, 6):
+            read.append(second)
+            yield upsert(second)
+
+    assert deciding(stream()) == upsert(9)
+    assert read == [9, 8]
+
+
+def changes(old: Record | None, new: Record | None) -> list[tuple[str, str | None, str | None]]:
+    return [(change.field, change.old, change.new) for change in differences(old, new)]
+
+
+def test_differences_are_those_of_values_not_of_texts() -> None:
+    """A number is the same however it is written, and an object in whatever order."""
+    old = upsert(1, data='{"same": 1.50, "object": {"a": 1, "b": 2}, "gone": null, "new value": [1]}')
+    new = upsert(2, data='{"object": {"b": 2, "a": 1}, "same": 15e-1, "new value": [2], "come": ""}')
+    assert changes(old, new) == [("gone", "null", None), ("new value", "[1]", "[2]"), ("come", None, '""')]
+
+
+def test_a_deleted_item_has_no_fields() -> None:
+    """Whatever the deletion brought with it, and so has one that is not known."""
+    one, gone = upsert(1, data='{"a": 1}'), delete(2, data='{"a": 1}')
+    assert changes(one, gone) == [("a", "1", None)]
+    assert changes(gone, one) == changes(None, one) == [("a", None, "1")]
+    assert changes(None, gone) == changes(None, None) == []
+
+
+def test_a_change_is_told_exactly() -> None:
+    """Absent is not null."""
+    one, two = upsert(1, data='{"a": 1.10}'), upsert(2, data='{"ä": null}')
+    assert [change.to_json() for change in differences(one, two)] == [
+        '{"field":"a","old":1.10}',
+        '{"field":"ä","new":null}',
+    ]
+
+
+def test_a_timeline_compares_each_event_with_the_one_before_of_its_user() -> None:
+    """Events without an effect with those of their own type; what comes at a deletion's instant changes nothing."""
+    stream = [
+        upsert(1, data='{"n": 1}'),
+        upsert(2, data='{"n": 7}', user="user-b"),
+        noted(3, data='{"by": "x"}'),
+        upsert(4, data='{"n": 2}'),
+        noted(5, data='{"by": "y"}'),
+        delete(6, name="a", data="{}"),
+        upsert(6, name="b", data='{"n": 3}'),
+        upsert(7, data='{"n": 4}'),
+    ]
+    told = [[(each.field, each.old, each.new) for each in changed] for _, changed in with_changes(stream)]
+    assert told == [
+        [("n", None, "1")],
+        [("n", None, "7")],
+        [("by", None, '"x"')],
+        [("n", "1", "2")],
+        [("by", '"x"', '"y"')],
+        [("n", "2", None)],
+        [],
+        [("n", None, "4")],
+    ]
