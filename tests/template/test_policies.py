@@ -45,6 +45,9 @@ _ATTACH = (
 )
 
 
+_TRACING = {(action, "*"): _TRACE for action in ("xray:PutTraceSegments", "xray:PutTelemetryRecords")}
+
+
 def log(group: str) -> dict[tuple[str, str], str]:
     return {(action, group): _LOG for action in ("logs:CreateLogStream", "logs:PutLogEvents")}
 
@@ -54,13 +57,12 @@ PLATFORM: dict[str, dict[tuple[str, str], str]] = {
         ("sqs:ReceiveMessage", "EventQueue"): _POLLER,
         ("sqs:DeleteMessage", "EventQueue"): _POLLER,
         ("sqs:GetQueueAttributes", "EventQueue"): _POLLER,
-        ("xray:PutTraceSegments", "*"): _TRACE,
-        ("xray:PutTelemetryRecords", "*"): _TRACE,
+        **_TRACING,
         **log("EventServiceLogGroup"),
         **{(action, "*"): _VPC for action in _ATTACH},
     },
     "MigrationRole": {**log("MigrationLogGroup"), **{(action, "*"): _VPC for action in _ATTACH}},
-    "ReadApiRole": log("ReadApiLogGroup"),
+    "ReadApiRole": log("ReadApiLogGroup") | _TRACING,
     "DatabaseProxyRole": {("secretsmanager:GetSecretValue", "DatabaseRoleSecret"): "the proxy logs in with it"},
 }
 

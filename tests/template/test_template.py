@@ -127,6 +127,7 @@ def test_the_read_api_may_query_the_event_store_and_no_more(resources: Any) -> N
             [{"Fn::GetAtt": ["EventStoreTable", "Arn"]}, {"Fn::Sub": "${EventStoreTable.Arn}/index/by-user"}],
         ),
         (["logs:CreateLogStream", "logs:PutLogEvents"], {"Fn::GetAtt": ["ReadApiLogGroup", "Arn"]}),
+        (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
     ]
 
 
