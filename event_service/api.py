@@ -4,10 +4,12 @@
 problem details, RFC 9457.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote
@@ -25,7 +27,7 @@ from event_service.aws import make_client
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable, internal_error
-from event_service.event_history import EventHistory, InvalidCursor, Page, Span
+from event_service.event_history import MAX_PAGE_BYTES, EventHistory, InvalidCursor, Page, Span
 from event_service.instants import parse_instant
 from event_service.strict_json import compose_object, dumps
 from event_service.timeline import Record, deciding, differences
@@ -169,7 +171,8 @@ ItemType = Annotated[str, AfterValidator(_item_type), Path(description="The item
 Identifier = Annotated[str, AfterValidator(_identifier), Path(description="Percent-encoded; 1 to 256 characters")]
 Instant = Annotated[str, AfterValidator(_instant)]
 At = Annotated[
-    Instant | None, Query(description="An RFC 3339 instant of any offset; now if absent", examples=[_EXAMPLE])
+    Instant | None,
+    Query(description="An RFC 3339 instant of any offset; the last state if absent", examples=[_EXAMPLE]),
 ]
 From = Annotated[Instant | None, Query(alias="from", description="Events at this instant or later")]
 To = Annotated[Instant | None, Query(description="Events before this instant")]
@@ -260,22 +263,26 @@ def item_changes(
     to: Annotated[Instant, Query(description="The later instant")],
     userId: UserId = None,
 ) -> Answer:
-    """Return what differs between an item's states at two instants, field by field of its data."""
+    """Return what differs between an item's states at two instants, field by field of its data.
+
+    Of events that are together too large for an answer, `eventData` is empty: `changes` has what differs.
+    """
     if to < start:
         raise _Invalid("to", "lies before from")
     new = _state(itemType, itemId, to, userId)
     if new is None:
         raise _Unknown("Nothing is known of this item at these instants")
     old = _state(itemType, itemId, start, new.user_id)
-    return _json(
-        compose_object(
-            {
-                "old": "null" if old is None else _state_text(old, start),
-                "new": _state_text(new, to),
-                "changes": _array([change.to_json() for change in differences(old, new)]),
-            }
-        )
-    )
+    changes = _array([change.to_json() for change in differences(old, new)])
+
+    def text(old: Record | None, new: Record) -> str:
+        states = {"old": "null" if old is None else _state_text(old, start), "new": _state_text(new, to)}
+        return compose_object(states | {"changes": changes})
+
+    answer = text(old, new)
+    if len(json.dumps(answer)) > MAX_PAGE_BYTES:  # without, two of 1 MiB fit however they are escaped
+        answer = text(old and replace(old, data="{}"), replace(new, data="{}"))
+    return _json(answer)
 
 
 @app.get("/event-types", summary="The known event types", responses=_answers(EventTypes))

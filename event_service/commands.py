@@ -1,9 +1,10 @@
 """What the operator's commands have in common: clients with patience, and errors as one line without anybody's data."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import botocore.session
 import psycopg
@@ -13,6 +14,9 @@ from urllib3.exceptions import HTTPError
 
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.database import TimeLimitedConnection, connect
+
+SHADOW: Final = "rebuild_shadow"  # beside notifications, to compare the two
+_LOCK: Final = 0x65767472  # any number that no other user of the database's advisory locks has
 
 
 class CommandError(Exception):
@@ -34,6 +38,35 @@ def open_database(settings: DatabaseSettings) -> TimeLimitedConnection:
 
     """
     return connect(settings, partial(make_client, "secretsmanager"))
+
+
+@contextmanager
+def alone(settings: DatabaseSettings) -> Iterator[TimeLimitedConnection]:
+    """Open a connection and keep every other command that writes notifications away as long as it is open.
+
+    What one has read before another erased it would come back.
+
+    Raises:
+        CommandError: another such command is running.
+        psycopg.Error: the connection cannot be opened.
+
+    """
+    with open_database(settings) as connection:
+        if connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
+            raise CommandError("another rebuild or erasure is running")
+        yield connection
+
+
+def drop_shadow(connection: TimeLimitedConnection) -> None:
+    """Drop the table that a comparison rebuilds into, which one that was killed leaves behind.
+
+    Raises:
+        psycopg.Error: it is not the connection's to drop.
+
+    """
+    connection.execute("SET client_min_messages = warning")
+    connection.execute(f"DROP TABLE IF EXISTS {SHADOW}")
+    connection.execute("DELETE FROM rebuild_progress WHERE target = %s", (SHADOW,))
 
 
 def merge(connection: TimeLimitedConnection, target: str, requests: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from event_service.items import Item, data_attributes, data_of
 from event_service.strict_json import Number, dumps
 
 # Members are personal by name, letters only, in lower case: whatever is called like these, or exactly so,
-_PERSONAL: Final = re.compile(r"mail|message|url|uri|link")
+_PERSONAL: Final = re.compile(r"mail|message|url|uri|link|content|html|summary")
 _PERSONAL_NAMES: Final = frozenset(
     (
         "text",
@@ -29,8 +29,9 @@ _PERSONAL_NAMES: Final = frozenset(
         "address",
     )
 )
-# and texts by what is in them; but ids stay, of whatever form.
-_PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|https?://|www\.", re.IGNORECASE)
+# and texts by what is in them; but ids stay, of whatever form: `id`, `itemId`, `item_id`; not `paid`, nor `emailId`.
+_PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|[a-z]://|mailto:|www\.", re.IGNORECASE)
+_ID: Final = re.compile(r"(?i:id)|.*(?:Id|[a-z0-9]ID|[_-](?i:id))", re.DOTALL)
 
 
 def redact(text: str) -> str:
@@ -43,15 +44,19 @@ def redact(text: str) -> str:
     return text if left == document else _emit(left)
 
 
-def _redacted(name: str, value: Any) -> Any:
-    """Return what is left of a value; an object is a tuple of pairs here, `name` that of the member it stands in."""
-    is_id = name.endswith("id") and "mail" not in name
+def _redacted(member: str, value: Any) -> Any:
+    """Return what is left of a value; an object is a tuple of pairs here, `member` the name the value stands under."""
+    name = re.sub("[^a-z]", "", member.lower())
+    is_id = _ID.fullmatch(member) is not None and "mail" not in name
     if name and not is_id and (name in _PERSONAL_NAMES or _PERSONAL.search(name)):
         return "" if isinstance(value, str) and (not value or "mail" not in name) else None
     if isinstance(value, tuple):
-        return tuple((key, _redacted(re.sub("[^a-z]", "", key.lower()), member)) for key, member in value)
+        return tuple(
+            (f"erased {number}" if _PERSONAL_TEXT.search(key) else key, _redacted(key, each))
+            for number, (key, each) in enumerate(value, 1)
+        )
     if isinstance(value, list):
-        return [_redacted(name, each) for each in value]
+        return [_redacted(member, each) for each in value]
     return "" if isinstance(value, str) and not is_id and _PERSONAL_TEXT.search(value) else value
 
 

@@ -12,10 +12,11 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from event_service.commands import CommandError, make_client, merge, open_database, run
+from event_service.commands import CommandError, alone, drop_shadow, make_client, merge, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
 from event_service.erasure import emptied, redact
@@ -82,7 +83,13 @@ def _forget_item(task: Forgetting, item: Item, kind: str) -> Item:
         return left
     task.personal[kind] += 1
     if task.writes:
-        encoded = "eventDataEncoding" in left
+        _write_item(task, item, left)
+    return left
+
+
+def _write_item(task: Forgetting, item: Item, left: Item) -> None:
+    encoded = "eventDataEncoding" in left
+    with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it has expired meanwhile
         values = {":data": left["eventData"], ":now": {"S": now()}}
         task.client.update_item(
             TableName=task.table,
@@ -92,7 +99,6 @@ def _forget_item(task: Forgetting, item: Item, kind: str) -> Item:
             ConditionExpression="attribute_exists(pk)",
             ExpressionAttributeValues=values | ({":gzip": left["eventDataEncoding"]} if encoded else {}),
         )
-    return left
 
 
 def _renew_rows(task: Forgetting, items: Sequence[Item]) -> None:
@@ -165,12 +171,13 @@ def _forget(options: argparse.Namespace) -> int:
         raise CommandError("--user is empty")
     if not (options.dry_run or options.yes) and not _confirmed(options.user, table):
         raise CommandError("not confirmed; nothing was changed")
-    with open_database(database) as connection:
+    with alone(database) as connection:
 
         def task(*, writes: bool) -> Forgetting:
             return Forgetting(options.user, table, make_client("dynamodb"), connection, writes)
 
         if not options.dry_run:
+            drop_shadow(connection)  # everybody's rows are in it, of whoever is forgotten too
             erasing = task(writes=True)
             forget(erasing)
             _print("erased", erasing)

@@ -27,6 +27,8 @@ def migrate(settings: DatabaseSettings) -> list[str]:
     with connect(settings, secrets) as connection, connection.transaction():
         # Whoever comes second waits here, and then finds nothing left to do.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        # From here on rather fail than wait for a lock: whoever else needs the table would wait behind this.
+        connection.execute("SET LOCAL lock_timeout = '10s'")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"

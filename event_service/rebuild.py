@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from urllib3.exceptions import HTTPError
 
 from event_service.aws import DynamoDb, make_endpoint
 from event_service.batches import is_transient
-from event_service.commands import CommandError, make_client, merge, open_database, run
+from event_service.commands import SHADOW, alone, drop_shadow, make_client, merge, open_database, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
 from event_service.errors import Rejected
@@ -36,9 +35,7 @@ from event_service.events import KNOWN_TYPES
 from event_service.items import Item
 from event_service.replay import fold
 
-_LOCK: Final = 0x65767472  # any number that no other user of the database's advisory locks has
 _TARGET: Final = "notifications"
-_SHADOW: Final = "rebuild_shadow"
 _ATTEMPTS: Final = 10  # to get one page further: with their pauses about a minute, as long as a failover takes
 _LONGEST_PAUSE_SECONDS: Final = 20
 _DEFAULT_SEGMENTS: Final = 4
@@ -94,7 +91,7 @@ def rebuild(job: Job, report: Callable[[Progress], None] = lambda _: None) -> Pr
         urllib3.exceptions.HTTPError: a backend failed for long.
 
     """
-    with _alone(job.database) as connection:
+    with alone(job.database) as connection:
         return _fill(connection, job, report)
 
 
@@ -105,36 +102,22 @@ def compare(job: Job, report: Callable[[Progress], None] = lambda _: None) -> tu
         The same as `rebuild`.
 
     """
-    shadow = Job(job.database, job.source, _SHADOW, job.workers, job.segments)
-    with _alone(job.database) as connection:
-        _drop_shadow(connection)
-        connection.execute(f"CREATE UNLOGGED TABLE {_SHADOW} (LIKE {_TARGET} INCLUDING ALL)")
+    shadow = Job(job.database, job.source, SHADOW, job.workers, job.segments)
+    with alone(job.database) as connection:
+        drop_shadow(connection)
+        connection.execute(f"CREATE UNLOGGED TABLE {SHADOW} (LIKE {_TARGET} INCLUDING ALL)")
         try:
             progress = _fill(connection, shadow, report)
             differences = connection.execute(
                 "SELECT kind, count(*), (array_agg(id::text ORDER BY id))[:%s] FROM ("
                 " SELECT id, CASE WHEN s.id IS NULL THEN 'extra' WHEN n.id IS NULL THEN 'missing' ELSE 'differing' END"
-                f" AS kind FROM {_TARGET} AS n FULL JOIN {_SHADOW} AS s USING (id)"
+                f" AS kind FROM {_TARGET} AS n FULL JOIN {SHADOW} AS s USING (id)"
                 " WHERE n::text IS DISTINCT FROM s::text) AS different GROUP BY kind ORDER BY kind",
                 (_DIFFERENCES_NAMED,),
             )
             return progress, [Difference(*row) for row in differences]
         finally:
-            _drop_shadow(connection)
-
-
-def _drop_shadow(connection: TimeLimitedConnection) -> None:
-    connection.execute("SET client_min_messages = warning")
-    connection.execute(f"DROP TABLE IF EXISTS {_SHADOW}")
-    connection.execute("DELETE FROM rebuild_progress WHERE target = %s", (_SHADOW,))
-
-
-@contextmanager
-def _alone(database: DatabaseSettings) -> Iterator[TimeLimitedConnection]:
-    with open_database(database) as connection:
-        if connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
-            raise CommandError("another rebuild is running")
-        yield connection
+            drop_shadow(connection)
 
 
 def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progress], None]) -> Progress:
@@ -143,6 +126,10 @@ def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progres
     with connection.transaction():
         # One of another event store was given up; one of this goes on, with the segments it was started with.
         connection.execute("DELETE FROM rebuild_progress WHERE target = %s AND source <> %s", key)
+        # One whose rows are gone has nothing to go on with.
+        connection.execute(
+            f"DELETE FROM rebuild_progress WHERE target = %s AND NOT EXISTS (SELECT FROM {job.target})", (job.target,)
+        )
         if connection.execute(f"SELECT FROM rebuild_progress {where} LIMIT 1", key).fetchone() is None:
             connection.execute(
                 "INSERT INTO rebuild_progress (target, source, segment) SELECT %s, %s, generate_series(0, %s - 1)",

@@ -3,14 +3,18 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from local import state
+from local.api import served_api
 from local.deployment import ROOT, Deployment
 from local.invoke import Invocation, invoke
 from local.stack import Stack, free_port
@@ -129,3 +133,18 @@ def test_a_function_that_fails_is_an_error(tmp_path: Path, code: str, message: s
     invocation = invoked(tmp_path, code, 3)
     assert invocation.error["errorMessage"] == message
     assert invocation.answer is None
+
+
+def test_the_read_api_takes_another_port_where_its_own_is_taken() -> None:
+    """And is not mistaken for what answers at its own."""
+
+    def answer(event: dict[str, Any]) -> dict[str, Any]:
+        return {"statusCode": 200, "multiValueHeaders": {}, "body": event["path"]}
+
+    with served_api(answer, free_port()) as first:
+        port = int(first.rpartition(":")[2])
+        with served_api(answer, port) as second:
+            assert second != first
+            assert urllib.request.urlopen(f"{second}/event-types").read() == b"/event-types"  # noqa: S310  # our own
+        with socket.create_connection(("localhost", port)):
+            pass

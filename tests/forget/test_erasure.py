@@ -24,6 +24,11 @@ from event_service.erasure import redact
         ({"a": [{"b": {"message": "x", "kept": 1}}]}, {"a": [{"b": {"message": "", "kept": 1}}]}),
         ({"sender": "Al <a@b.example>", "see": ["HTTPS://x", "y"]}, {"sender": "", "see": ["", "y"]}),
         ({"id": "a@b.example", "userId": "https://x", "messageId": "m"}, None),
+        (
+            {"paid": "a@b.example", "android": "ftp://x", "item_id": "https://x"},
+            {"paid": "", "android": "", "item_id": "https://x"},
+        ),
+        ({"to": {"a@b.example": "yes", "c": 1}, "mail": "x"}, {"to": {"erased 1": "yes", "c": 1}, "mail": None}),
         ({"date": "2027-01-01T08:00:00Z", "notifyType": "email", "isRecurring": False, "notifyOffset": 0}, None),
     ],
 )

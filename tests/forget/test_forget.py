@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from event_service import forget as module
-from event_service.commands import make_client, open_database
+from event_service.commands import SHADOW, alone, make_client, open_database
 from event_service.config import DatabaseSettings
 from event_service.forget import Forgetting, forget, main
 from event_service.rebuild import Job, compare, rebuild
@@ -184,6 +184,33 @@ def test_a_row_whose_events_have_expired_is_emptied_too(aws: Aws, url: str) -> N
     found = execute(url, "SELECT n::text FROM notifications AS n WHERE user_id = 'user-a'")
     assert len(found) == 5
     assert SECRET not in json.dumps(found)
+
+
+def test_a_rebuild_and_an_erasure_keep_each_other_away(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the one had read before the other erased it would come back."""
+    with alone(DatabaseSettings(url=url)):
+        assert main(["--user", "user-a", "--yes"]) == 2
+    assert "another rebuild or erasure is running" in capsys.readouterr().err
+
+
+def test_what_a_killed_comparison_left_behind_goes(aws: Aws, url: str) -> None:
+    """It is a copy of everybody's rows."""
+    execute(url, f"CREATE TABLE {SHADOW} AS SELECT * FROM notifications")
+    assert main(["--user", "user-a", "--yes"]) == 0
+    assert execute(url, f"SELECT to_regclass('{SHADOW}')::text") == [(None,)]
+
+
+def test_an_event_that_expires_meanwhile_is_gone_anyway(aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found, and deleted before it is written."""
+    write = module._write_item
+
+    def expired(task: Forgetting, item: Any, left: Any) -> None:
+        task.client.delete_item(TableName=aws.table, Key={"pk": item["pk"], "sk": item["sk"]})
+        write(task, item, left)
+
+    monkeypatch.setattr(module, "_write_item", expired)
+    assert main(["--user", "user-a", "--yes"]) == 0
+    assert not of_user(stored(aws), "user-a")
 
 
 def test_without_confirmation_nothing_happens(

@@ -81,6 +81,18 @@ def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> 
     assert get(f"/items/reminder/item-1/changes?from={at(1)}&to={at(20)}")[1]["old"] is None
 
 
+@pytest.mark.parametrize(("text", "times"), [("\\" + '"', 500_000), ("字", 345_000)])
+def test_changes_fit_into_an_answer(aws: Aws, pool: ThreadPoolExecutor, text: str, times: int) -> None:
+    """Of Lambda, 6 MB: those of two events of 1 MB each stand there without the events' data."""
+    for second in (10, 20):
+        store(aws, pool, event(second, data=f'{{"message":"{text * times}{second}"}}'))
+    status, answer, body = get(f"/items/reminder/item-1/changes?from={at(10)}&to={at(20)}")
+    assert status == 200
+    assert len(json.dumps(body)) < 6_000_000
+    assert answer["new"]["event"]["eventData"] == {}
+    assert answer["changes"][0]["new"].endswith("20")
+
+
 def test_a_user_has_a_history_too(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """Of all items; a user without events has an empty one."""
     store(aws, pool, event(10), event(20, item_id="other"))

@@ -203,6 +203,21 @@ def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: di
     assert compare(job(service_environment))[1] == []
 
 
+def test_a_rebuild_whose_rows_are_gone_begins_anew(aws: Aws, service_environment: dict[str, str]) -> None:
+    """One was broken off, and the table emptied since."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(10)])
+    execute(url, "TRUNCATE notifications")
+    execute(
+        url,
+        "INSERT INTO rebuild_progress (target, source, segment, done)"
+        " SELECT 'notifications', %s, generate_series(0, 1), true",
+        (aws.table,),
+    )
+    assert rebuild(job(service_environment)).events == 10
+    assert execute(url, "SELECT count(*) FROM notifications") == [(10,)]
+
+
 def test_a_scan_that_fails_for_a_while_goes_on(
     aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,7 +262,7 @@ def test_two_rebuilds_at_once_are_refused(
     with psycopg.connect(service_environment["DATABASE_URL"]) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (0x65767472,))
         assert main(["--workers", "1"]) == 2
-    assert capsys.readouterr().err == "rebuild: another rebuild is running\n"
+    assert capsys.readouterr().err == "rebuild: another rebuild or erasure is running\n"
 
 
 @pytest.mark.parametrize(

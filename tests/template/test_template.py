@@ -277,8 +277,16 @@ def test_every_action_of_the_workflow_is_pinned_by_hash() -> None:
 
 
 def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
-    """Topics, queues, table, function and log."""
+    """Topics, queues, table, function and log; and what the manual's commands need."""
     assert set(template["Outputs"]) == {
+        "DatabaseAddress",
+        "DatabaseFunctionSecret",
+        "DatabaseIdentifier",
+        "DatabaseMasterSecret",
+        "EventDeadLetterQueueArn",
+        "MigrationFunctionName",
+        "PrivateSubnetIds",
+        "VpcId",
         "EventTopicArn",
         "EventQueueUrl",
         "EventQueueArn",
@@ -342,4 +350,14 @@ def test_every_parameter_is_described_and_stands_in_a_group(source: Any) -> None
     groups = source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     assert sorted(name for group in groups for name in group["Parameters"]) == sorted(source["Parameters"])
     assert all(parameter["Description"] for parameter in source["Parameters"].values())
-    assert source["Parameters"]["DatabaseUrl"]["NoEcho"] is True
+
+
+def test_a_guided_deployment_gets_past_every_parameter(source: Any) -> None:
+    """SAM asks for a hidden one without offering its default, and takes no empty answer."""
+    assert not [name for name, parameter in source["Parameters"].items() if parameter.get("NoEcho")]
+
+
+def test_a_deployment_that_failed_can_be_tried_again(resources: Any) -> None:
+    """A version that outlived its rollback would be in the way of one of the same code."""
+    (version,) = (each for each in resources.values() if each["Type"] == "AWS::Lambda::Version")
+    assert version["DeletionPolicy"] == "Delete"
