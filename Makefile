@@ -20,7 +20,7 @@ demo: $(READY) ## Build, start everything, run a reminder's life through the eve
 test: lint ## Run everything CI runs: linters, types and all tests on real backends
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: $(READY) ## Measure the service beside the documented per-record way (about 8 minutes); draws docs/throughput.svg
+bench: $(READY) ## Measure the service beside the documented per-record way (about 11 minutes); draws docs/throughput.svg
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for each

@@ -83,10 +83,16 @@ def deciding(newest_first: Iterable[Record], user_id: str | None = None) -> Reco
             continue
         last = last or record
         if record.effect is not None:
-            best = max(best or record, record, key=lambda each: (each.effect == "delete", each.id))
+            best = max(best or record, record, key=_rank)
         elif record.pk.partition("#")[0] not in _ITEM_TYPES:
             break  # no event of this stream has an effect
     return best or last
+
+
+def _rank(record: Record) -> tuple[bool, str]:
+    """Return what decides between events of one instant; facts follow those that caused them, as their row did."""
+    cause = record.causation_id if record.event_type in FACT_TYPES else None
+    return record.effect == "delete", cause or record.id
 
 
 def differences(old: Record | None, new: Record | None) -> list[FieldChange]:

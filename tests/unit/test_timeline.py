@@ -67,6 +67,13 @@ def test_nothing_decides_where_nothing_is_known() -> None:
     assert deciding([upsert(1, user="user-b")], "user-a") is None
 
 
+def test_of_facts_of_one_instant_that_of_the_deciding_event_decides() -> None:
+    """Their own ids say nothing about the order: the row of the notification has followed their causes."""
+    first = record("notification:updated", 3, name="z", causation_id="a")
+    last = record("notification:updated", 3, name="y", causation_id="b")
+    assert deciding([first, last]) is last
+
+
 def test_each_user_has_a_state_of_their_own() -> None:
     """Without a user, it is that of the last."""
     newest_first = [upsert(3, user="user-b"), delete(2, user="user-a")]
