@@ -21,8 +21,9 @@ from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
 from event_service.erasure import emptied, redact
 from event_service.events import KNOWN_TYPES
+from event_service.facts import Change, fact_of
 from event_service.instants import format_instant, now
-from event_service.items import Item
+from event_service.items import Item, to_item
 from event_service.projection import notification_id
 from event_service.replay import fold
 
@@ -109,15 +110,24 @@ def _renew_rows(task: Forgetting, items: Sequence[Item]) -> None:
 
 
 def _forget_outbox(task: Forgetting) -> None:
+    """Empty the facts that wait, and store them: published or not, a copy that comes back finds itself forgotten."""
     waiting = task.connection.execute(
-        "SELECT event_pk, event_sk, notification::text FROM outbox WHERE notification ->> 'userId' = %s",
+        "SELECT event_pk, event_sk, change, notification ->> 'id', notification::text FROM outbox"
+        " WHERE notification ->> 'userId' = %s",
         (task.user_id,),
     ).fetchall()
-    for pk, sk, text in waiting:
+    for pk, sk, change, id_, text in waiting:
         task.seen["facts waiting"] += 1
         if (left := redact(text)) != text:
             task.personal["facts waiting"] += 1
             if task.writes:
+                fact = fact_of(Change(pk, sk, change, id_, task.user_id, None, left))
+                with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it is there
+                    task.client.put_item(
+                        TableName=task.table,
+                        Item={**to_item(fact, now()), "forgottenAt": {"S": now()}},
+                        ConditionExpression="attribute_not_exists(pk)",
+                    )
                 task.connection.execute(
                     "UPDATE outbox SET notification = %s WHERE event_pk = %s AND event_sk = %s", (left, pk, sk)
                 )

@@ -9,6 +9,7 @@ import pytest
 from event_service import forget as module
 from event_service.commands import SHADOW, alone, make_client, open_database
 from event_service.config import DatabaseSettings
+from event_service.facts import Change, fact_of, message_of
 from event_service.forget import Forgetting, forget, main
 from event_service.rebuild import Job, compare, rebuild
 from tests.conftest import Aws
@@ -173,6 +174,27 @@ def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) ->
     assert fact["userEmail"] is None
     assert fact["eventData"]["notificationData"]["message"] == ""
     assert SECRET not in json.dumps(fact)
+    assert execute(url, "SELECT FROM outbox") == []
+
+
+@pytest.mark.parametrize("left_behind_first", [True, False])
+def test_a_fact_that_went_out_before_brings_nothing_back(aws: Aws, url: str, left_behind_first: bool) -> None:
+    """SNS had it and the event store not yet, when the person was forgotten; its copy comes back through the queue."""
+    fact = {"id": "n-1", "userId": "user-a", "notificationData": {"message": SECRET}}
+    key = ("reminder#x", "2026-11-23T12:00:00.000000Z#x")
+    execute(
+        url,
+        "INSERT INTO outbox (event_pk, event_sk, change, notification, committed_at)"
+        " VALUES (%s, %s, 'created', %s, now() - interval '1 hour')",
+        (*key, json.dumps(fact)),
+    )
+    change = Change(*key, "created", "n-1", "user-a", None, json.dumps(fact))
+    copy = raw(message_of(fact_of(change)).body, None)
+    assert main(["--user", "user-a", "--yes"]) == 0
+    trigger = record("todo:done", "user-c", "item-c", 1)
+    for each in [trigger, copy] if left_behind_first else [copy, trigger]:
+        deliver([each])
+    assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
     assert execute(url, "SELECT FROM outbox") == []
 
 

@@ -46,6 +46,7 @@ COMPOSITION = {
         "database",
         "erasure",
         "events",
+        "facts",
         "instants",
         "items",
         "projection",
