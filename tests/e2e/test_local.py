@@ -25,6 +25,7 @@ import signal, sys
 from pathlib import Path
 from local.stack import running_stack, stop_when_terminated
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
 stop_when_terminated()
 with running_stack(Path(sys.argv[1]), lambda text: print(text, flush=True)):
     print("up", flush=True)
