@@ -86,7 +86,7 @@ def rebuild(job: Job, report: Callable[[Progress], None] = lambda _: None) -> Pr
     """Merge every event of the event store into the notifications; `report` is called about every second.
 
     Raises:
-        CommandError: another rebuild is running.
+        CommandError: another rebuild, or an erasure, is running.
         psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError,
         urllib3.exceptions.HTTPError: a backend failed for long.
 
