@@ -1,6 +1,6 @@
 """The event store: an append-only DynamoDB table of every event."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +59,8 @@ class EventStore:
                 outcomes.append("stored")
             elif isinstance(outcome, Unavailable):
                 outcomes.append(outcome)
+            elif item is None:
+                outcomes.append(Unavailable("event_store", "left a duplicate unread", retryable=True))  # or it expired
             elif isinstance(item, Unavailable):
                 outcomes.append(item)
             elif "forgottenAt" in item:  # what it said is gone, and is not to come back
@@ -66,6 +68,12 @@ class EventStore:
             else:
                 outcomes.append(_compare(event, item))
         return outcomes
+
+    def contains(self, keys: Iterable[EventKey], deadline: Deadline) -> dict[EventKey, bool | Unavailable]:
+        """Tell of each key whether an event is there, or why that cannot be said."""
+        distinct = [*dict.fromkeys(keys)]
+        items = zip(distinct, self._read(distinct, deadline), strict=True)
+        return {key: item if isinstance(item, Unavailable) else item is not None for key, item in items}
 
     def _insert(self, items: Sequence[Item], deadline: Deadline) -> list[bool | Unavailable]:
         batches = partial(cut, count=_STATEMENTS_PER_REQUEST, size=_BYTES_PER_REQUEST, size_of=size_of)
@@ -93,19 +101,23 @@ class EventStore:
         attributes = ", ".join(f"'{name}': ?" for name in names)
         return f'INSERT INTO "{self.table}" VALUE {{{attributes}}}'
 
-    def _read(self, keys: Sequence[EventKey], deadline: Deadline) -> list[Item | Unavailable]:
+    def _read(self, keys: Sequence[EventKey], deadline: Deadline) -> list[Item | Unavailable | None]:
         batches = partial(cut, count=_KEYS_PER_REQUEST)
         return send_in_batches(
             keys, self._read_batch, backend="event_store", batches=batches, pool=self.pool, deadline=deadline
         )
 
-    def _read_batch(self, keys: Sequence[EventKey]) -> list[Item | Unavailable]:
-        """Read up to 100 items that exist; what does not fit the answer of 16 MB is for another request."""
+    def _read_batch(self, keys: Sequence[EventKey]) -> list[Item | Unavailable | None]:
+        """Read up to 100 items, None where there is none; what does not fit the answer is for another request."""
         request = {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}
         answer = self.client.batch_get_item(RequestItems={self.table: request})
         items = {(item["pk"]["S"], item["sk"]["S"]): item for item in answer.get("Responses", {}).get(self.table, [])}
-        missing = Unavailable("event_store", "left a duplicate unread", retryable=True)
-        return [items.get(key, missing) for key in keys]
+        left = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+        unread: dict[EventKey, Unavailable] = {
+            (key["pk"]["S"], key["sk"]["S"]): Unavailable("event_store", "left an item unread", retryable=True)
+            for key in left
+        }
+        return [unread.get(key, items.get(key)) for key in keys]
 
 
 def _compare(event: Event, item: Item) -> Appended | RecordError:

@@ -57,6 +57,12 @@ def fact_of(change: Change) -> Event:
     )
 
 
+def keys_of_facts(event: Event, notification_id: str) -> list[EventKey]:
+    """Return the keys of the facts that an event with an effect may have caused; it caused one of them at most."""
+    changes = ("deleted",) if event.effect == "delete" else ("created", "updated")
+    return [fact_of(Change(event.pk, event.sk, change, notification_id, "", None, "")).key for change in changes]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A fact as it is published: body and String attributes; `size` is what SNS counts, in bytes of UTF-8."""

@@ -29,15 +29,25 @@ _LOCKED: Final = "55P03"
 
 
 @dataclass(frozen=True, slots=True)
+class ToApply:
+    """An event of a known type and the notification it makes (`projection.project`).
+
+    `factless` tells that its fact is not in the event store: where a rebuild applied it, it still gets one.
+    """
+
+    event: Event
+    notification: str
+    factless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Notifications:
     """The two tables, reached by a connection."""
 
     database: Database
 
-    def apply(
-        self, events: Sequence[tuple[Event, str]], deadline: Deadline
-    ) -> tuple[list[Change], dict[EventKey, Unavailable]]:
-        """Apply events of known types, each with the notification it makes (`projection.project`).
+    def apply(self, events: Sequence[ToApply], deadline: Deadline) -> tuple[list[Change], dict[EventKey, Unavailable]]:
+        """Apply events of known types.
 
         Events of one item are applied oldest first. All keys have to differ.
 
@@ -49,23 +59,19 @@ class Notifications:
         if not events:
             return [], {}
         # Also in halves the older events of an item come first, or their facts would never exist.
-        events = sorted(
-            events, key=lambda each: (each[0].occurred_at, each[0].effect == "delete", each[0].id, each[0].pk)
-        )
+        events = sorted(events, key=_rank)
         return self._apply(events, deadline, deadline.within(_SECONDS_TO_WAIT_FOR_LOCKS))
 
     def _apply(
-        self, events: Sequence[tuple[Event, str]], deadline: Deadline, patience: Deadline
+        self, events: Sequence[ToApply], deadline: Deadline, patience: Deadline
     ) -> tuple[list[Change], dict[EventKey, Unavailable]]:
         try:
-            return self._query(
-                _APPLY, (_array(_request(event, notification) for event, notification in events),), deadline
-            ), {}
+            return self._query(_APPLY, (_array(map(_request, events)),), deadline), {}
         except psycopg.Error as exc:
             failure = _failure(exc)
             limit = patience if exc.sqlstate == _LOCKED else deadline
             if len(events) == 1 or failure.retryable or _is_misconfiguration(exc) or not limit.remaining():
-                return [], dict.fromkeys((event.key for event, _ in events), failure)
+                return [], dict.fromkeys((each.event.key for each in events), failure)
         # PostgreSQL refused one of the rows, or somebody has it locked: in halves, that row fails alone.
         half = len(events) // 2
         changes, failures = self._apply(events[:half], deadline, patience)
@@ -106,14 +112,20 @@ def _array(objects: Iterable[str]) -> str:
     return "[" + ",".join(objects) + "]"
 
 
-def _request(event: Event, notification: str) -> str:
+def _rank(each: ToApply) -> tuple[str, bool, str, str]:
+    return each.event.occurred_at, each.event.effect == "delete", each.event.id, each.event.pk
+
+
+def _request(each: ToApply) -> str:
+    event = each.event
     return compose_object(
         {
             "pk": dumps(event.pk),
             "sk": dumps(event.sk),
             "id": dumps(event.id),
             "deletion": json.dumps(event.effect == "delete"),
-            "notification": notification,
+            "factless": json.dumps(each.factless),
+            "notification": each.notification,
         }
     )
 

@@ -14,11 +14,11 @@ from event_service.envelope import open_envelope
 from event_service.errors import RecordError, Unavailable, internal_error, out_of_time
 from event_service.event_store import EventStore
 from event_service.events import Event, EventKey
-from event_service.facts import Change, fact_of, may_be_truncated
+from event_service.facts import Change, fact_of, keys_of_facts, may_be_truncated
 from event_service.formats import read_event
 from event_service.items import check_size
-from event_service.notifications import Notifications
-from event_service.projection import project
+from event_service.notifications import Notifications, ToApply
+from event_service.projection import notification_id, project
 from event_service.publisher import Publisher
 
 
@@ -34,10 +34,14 @@ class Stages:
 
 @dataclass(slots=True)
 class Entry:
-    """A record on its way; `error` is why it left the way. `notification` is what the event makes of one."""
+    """A record on its way; `error` is why it left the way. `notification` is what the event makes of one.
+
+    `factless`: its fact is not in the event store; that of an event that was stored just now never is.
+    """
 
     event: Event | None = None
     notification: str | None = None
+    factless: bool = True
     error: RecordError | None = None
 
 
@@ -60,6 +64,7 @@ def process(records: Sequence[Mapping[str, Any]], stages: Stages, deadline: Dead
     """Take the records of a batch as far as they go."""
     report = Report([parse(record) if deadline.remaining() else Entry(error=out_of_time()) for record in records])
     _append(report, stages, deadline)
+    _look_for_facts(report, stages, deadline)
     _apply(report, stages, deadline)
     _publish(report, stages, deadline)
     return report
@@ -90,14 +95,30 @@ def _append(report: Report, stages: Stages, deadline: Deadline) -> None:
         else:
             # Not done: the earlier try may have died before it applied or published. The outbox knows.
             report.duplicates += 1
+            entry.factless = False
             if outcome == "forgotten":
                 entry.notification = None  # done, and applied never again
+
+
+def _look_for_facts(report: Report, stages: Stages, deadline: Deadline) -> None:
+    """Find out which duplicates have no fact: a rebuild, which makes none, may have applied them before we did."""
+    duplicates = [
+        (entry, keys_of_facts(entry.event, notification_id(entry.event.user_id, entry.event.item_id)))
+        for entry in report.entries
+        if entry.event and entry.notification and not entry.error and not entry.factless
+    ]
+    there = stages.event_store.contains((key for _, keys in duplicates for key in keys), deadline)
+    for entry, keys in duplicates:
+        answers = [there[key] for key in keys]
+        entry.factless = True not in answers
+        if entry.factless:
+            entry.error = next((answer for answer in answers if isinstance(answer, Unavailable)), None)
 
 
 def _apply(report: Report, stages: Stages, deadline: Deadline) -> None:
     """Apply each event once, however often it is in the batch."""
     to_apply = {
-        entry.event.key: (entry.event, entry.notification)
+        entry.event.key: ToApply(entry.event, entry.notification, entry.factless)
         for entry in report.entries
         if entry.error is None and entry.event is not None and entry.notification is not None
     }

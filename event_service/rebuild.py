@@ -124,6 +124,7 @@ def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progres
     where = "WHERE target = %s AND source = %s"
     key = (job.target, job.source)
     with connection.transaction():
+        connection.execute("DELETE FROM merged_events WHERE merged_at < now() - interval '30 days'")
         # One of another event store was given up; one of this goes on, with the segments it was started with.
         connection.execute("DELETE FROM rebuild_progress WHERE target = %s AND source <> %s", key)
         # One whose rows are gone has nothing to go on with.

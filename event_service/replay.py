@@ -1,6 +1,7 @@
 """Stored events, read back and folded into the notifications they decide."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from event_service.errors import Rejected
 from event_service.events import Event
@@ -44,46 +45,60 @@ def rank_of(event: Event) -> Rank:
     return event.occurred_at, event.effect == "delete", event.id, event.pk
 
 
+@dataclass(slots=True)
+class _Latest:
+    """The event that decides a notification among those seen, the rank of the one before it, and the earliest."""
+
+    rank: Rank
+    sk: str
+    notification: str
+    before: Rank | None
+    first_seen: Instant
+
+    def request(self) -> str:
+        _, deletion, event_id, pk = self.rank
+        was_live = self.before is not None and not self.before[1]
+        return compose_object(
+            {
+                "pk": dumps(pk),
+                "sk": dumps(self.sk),
+                "id": dumps(event_id),
+                "deletion": "true" if deletion else "false",
+                "wasLive": "true" if was_live else "false",
+                "firstSeen": dumps(self.first_seen),
+                "notification": self.notification,
+            }
+        )
+
+
 def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Iterator[list[str]]:
-    """Yield the requests that merge items with an effect, as `merge_notifications` (0006) takes them.
+    """Yield the requests that merge items with an effect, as `merge_notifications` (0007) takes them.
 
     Each list has one for a user's item, and is of bounded size. What today's code would reject goes to `refuse`.
     Newest first is fastest: of an event that decides nothing only the validity counts.
     """
-    latest: dict[tuple[str, str], tuple[Rank, str]] = {}
-    first_seen: dict[tuple[str, str], Instant] = {}
+    latest: dict[tuple[str, str], _Latest] = {}
     held = 0
     for item in items:
         try:
             event = event_of(item)
             key, rank = (event.user_id, event.item_id), rank_of(event)
-            if key not in latest or rank > latest[key][0]:
+            known = latest.get(key)
+            if known is None or rank > known.rank:
                 notification = project(event)
-                held += len(notification) - (len(latest[key][1]) if key in latest else 0)
-                latest[key] = rank, notification
+                held += len(notification) - (len(known.notification) if known else 0)
+                before, first_seen = (known.rank, known.first_seen) if known else (None, event.occurred_at)
+                latest[key] = _Latest(rank, event.sk, notification, before, first_seen)
             else:
                 read_data(event)
+                if known.before is None or rank > known.before:
+                    known.before = rank
         except Rejected as exc:
             refuse(item, exc)
             continue
-        first_seen[key] = min(event.occurred_at, first_seen.get(key, event.occurred_at))
+        latest[key].first_seen = min(event.occurred_at, latest[key].first_seen)
         if held > _HELD_CHARACTERS:
-            yield _requests(latest, first_seen)
-            latest, first_seen, held = {}, {}, 0
+            yield [each.request() for each in latest.values()]
+            latest, held = {}, 0
     if latest:
-        yield _requests(latest, first_seen)
-
-
-def _requests(latest: dict[tuple[str, str], tuple[Rank, str]], first_seen: dict[tuple[str, str], Instant]) -> list[str]:
-    return [
-        compose_object(
-            {
-                "pk": dumps(pk),
-                "id": dumps(event_id),
-                "deletion": "true" if deletion else "false",
-                "firstSeen": dumps(first_seen[key]),
-                "notification": notification,
-            }
-        )
-        for key, ((_, deletion, event_id, pk), notification) in latest.items()
-    ]
+        yield [each.request() for each in latest.values()]

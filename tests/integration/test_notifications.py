@@ -14,7 +14,7 @@ from event_service.errors import Unavailable
 from event_service.events import Event
 from event_service.facts import Change
 from event_service.instants import Instant
-from event_service.notifications import Notifications
+from event_service.notifications import Notifications, ToApply
 from event_service.projection import project
 from tests.integration.databases import database_at
 
@@ -52,7 +52,7 @@ def event(second: int, event_type: str = "reminder:updated", **fields: Any) -> E
 def apply(
     notifications: Notifications, *events: Event, seconds: float = 20
 ) -> tuple[list[Change], dict[Any, Unavailable]]:
-    return notifications.apply([(event, project(event)) for event in events], Deadline.after(seconds))
+    return notifications.apply([ToApply(event, project(event)) for event in events], Deadline.after(seconds))
 
 
 def kinds(notifications: Notifications, *events: Event) -> list[str]:

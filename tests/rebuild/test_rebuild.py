@@ -25,7 +25,7 @@ from local.stack import Stack, create_database
 from tests.conftest import Aws
 from tests.convergence.test_convergence import EVENTS
 from tests.events.test_events import RECORDS
-from tests.rebuild.world import deliver, execute, history, record, rows, seed
+from tests.rebuild.world import check_facts_tell_rows, deliver, execute, history, record, rows, seed
 
 ROOT = Path(__file__).parents[2]
 _examples = itertools.count()
@@ -172,6 +172,7 @@ def test_the_newest_event_wins_while_the_service_runs(
 
     assert len(rebuilds) > 1
     during = rows(url)
+    check_facts_tell_rows(aws, url)
     execute(url, "TRUNCATE notifications")
     rebuild(job(service_environment))
     assert rows(url) == during

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from event_service.events import Event
 from event_service.handler import lambda_handler
 from event_service.instants import format_instant
 from event_service.items import to_item
+from tests.conftest import Aws
 from tests.unit.messages import native, raw
 
 Json = dict[str, Any]
@@ -48,6 +50,29 @@ def record(event_type: str, user: str, item: str, second: int, **fields: Any) ->
         **fields,
     )
     return raw(json.dumps(body).replace('"AMOUNT"', "1.50"), None) | {"messageId": str(body["id"])}
+
+
+def stored_facts(aws: Aws) -> list[Json]:
+    """The facts in the event store, their attributes as texts."""
+    items = aws.dynamodb.scan(
+        TableName=aws.table, FilterExpression="attribute_not_exists(userId)", ConsistentRead=True
+    )["Items"]
+    return sorted(
+        ({name: item[name]["S"] for name in ("pk", "id", "eventType", "causationId", "sk")} for item in items),
+        key=lambda fact: (fact["pk"], fact["sk"]),
+    )
+
+
+def check_facts_tell_rows(aws: Aws, url: str) -> None:
+    """Check that whoever goes by the facts knows what lives: that of the deciding event is there, and of its kind."""
+    told: dict[str, dict[str, str]] = defaultdict(dict)
+    for fact in stored_facts(aws):
+        told[fact["pk"].removeprefix("notification#")][fact["causationId"]] = fact["eventType"]
+    for id_, event_id, deleted in execute(url, "SELECT id::text, event_id, deleted_at IS NOT NULL FROM notifications"):
+        if not deleted:
+            assert told[id_][event_id] in ("notification:created", "notification:updated")
+        elif any(not name.endswith("deleted") for name in told[id_].values()):
+            assert told[id_][event_id] == "notification:deleted"
 
 
 def deliver(records: list[Json], size: int = 10) -> None:

@@ -1,0 +1,191 @@
+"""Facts of events that a rebuild applied: it publishes none, and takes none away either."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from event_service.errors import Unavailable
+from event_service.event_store import EventStore
+from event_service.handler import lambda_handler
+from event_service.notifications import Notifications
+from event_service.pipeline import parse
+from event_service.rebuild import rebuild
+from local.stack import Stack
+from tests.conftest import Aws
+from tests.convergence.test_convergence import EVENTS
+from tests.rebuild.test_rebuild import job
+from tests.rebuild.world import Json, check_facts_tell_rows, deliver, execute, record, rows, seed, stored_facts
+
+_examples = itertools.count()
+
+
+def append_only(stack: Stack, aws: Aws, records: Sequence[Json]) -> None:
+    """Do what is left of a batch that died between append and apply."""
+    events = [event for event in (parse(each).event for each in records) if event is not None]
+    assert len(events) == len(records)
+    seed(stack.endpoint_url, aws.table, events)
+
+
+def kinds(aws: Aws) -> list[tuple[str, str]]:
+    """What facts say, with the number of the event that caused each."""
+    return sorted(
+        (fact["causationId"].rpartition("-")[2], fact["eventType"].partition(":")[2]) for fact in stored_facts(aws)
+    )
+
+
+def published(aws: Aws) -> Counter[str]:
+    """The ids of the facts on the topic since the last call."""
+    ids: Counter[str] = Counter()
+    while messages := aws.sqs.receive_message(QueueUrl=aws.facts_queue_url, MaxNumberOfMessages=10).get("Messages", []):
+        ids.update(json.loads(message["Body"])["id"] for message in messages)
+        for message in messages:
+            aws.sqs.delete_message(QueueUrl=aws.facts_queue_url, ReceiptHandle=message["ReceiptHandle"])
+    return ids
+
+
+CREATED, UPDATED = record("reminder:created", "user", "item", 1), record("reminder:updated", "user", "item", 2)
+DELETED, RECREATED = record("reminder:deleted", "user", "item", 3), record("reminder:created", "user", "item", 4)
+SPARE = record("reminder:deleted", "user", "item", 5)
+
+
+@pytest.mark.parametrize(
+    ("applied", "appended", "facts"),
+    [
+        ([], [CREATED], [("1", "created")]),
+        ([CREATED], [UPDATED], [("1", "created"), ("2", "updated")]),
+        ([CREATED], [DELETED], [("1", "created"), ("3", "deleted")]),
+        ([DELETED], [RECREATED], [("4", "created")]),
+        ([DELETED], [SPARE], []),
+        ([], [DELETED], []),
+        ([UPDATED], [CREATED], [("2", "created")]),  # overtaken: stored, and no more
+        ([CREATED], [UPDATED, DELETED], [("1", "created"), ("3", "deleted")]),  # the one between is overtaken
+    ],
+)
+def test_an_event_that_a_rebuild_applied_first_has_its_fact_when_it_comes_back(
+    applied: list[Json],
+    appended: list[Json],
+    facts: list[tuple[str, str]],
+    aws: Aws,
+    service_environment: dict[str, str],
+    stack: Stack,
+) -> None:
+    """With the kind of change it was; once, however often it and the others come back, or a rebuild runs."""
+    deliver(applied)
+    append_only(stack, aws, appended)
+    rebuild(job(service_environment))
+    assert len(stored_facts(aws)) == len([fact for fact in facts if fact[0] in {number_of(each) for each in applied}])
+
+    for _ in range(2):
+        deliver([*appended, *applied])
+        rebuild(job(service_environment))
+
+    assert kinds(aws) == facts
+    assert published(aws) == Counter(fact["id"] for fact in stored_facts(aws))
+    assert execute(service_environment["DATABASE_URL"], "SELECT FROM outbox") == []
+
+
+def number_of(each: Json) -> str:
+    return str(each["messageId"]).rpartition("-")[2]
+
+
+def test_the_fact_tells_the_notification(aws: Aws, service_environment: dict[str, str], stack: Stack) -> None:
+    """As if the rebuild had never been: every digit, and when it all began."""
+    deliver([CREATED])
+    append_only(stack, aws, [UPDATED])
+    rebuild(job(service_environment))
+    published(aws)
+    deliver([UPDATED])
+    (item,) = [fact for fact in stored_facts(aws) if fact["eventType"] == "notification:updated"]
+    key = {name: {"S": item[name]} for name in ("pk", "sk")}
+    data = aws.dynamodb.get_item(TableName=aws.table, Key=key)["Item"]["eventData"]["S"]
+    assert '"amount":1.50' in data
+    assert json.loads(data)["createdAt"] == "2026-11-23T12:00:01.000000Z"
+    assert json.loads(data)["updatedAt"] == "2026-11-23T12:00:02.000000Z"
+
+
+def test_an_emptied_table_is_rebuilt_and_nothing_published_again(
+    aws: Aws, service_environment: dict[str, str], stack: Stack
+) -> None:
+    """Whatever comes back; but the one event that had no fact yet has it then."""
+    records = [record("reminder:created", "user", f"item-{number}", number) for number in range(30)]
+    deliver(records)
+    append_only(stack, aws, [pending := record("reminder:updated", "user", "item-7", 50)])
+    assert published(aws).total() == 30
+    execute(service_environment["DATABASE_URL"], "TRUNCATE notifications")
+    rebuild(job(service_environment))
+
+    deliver([*records, pending, *records])
+
+    assert published(aws).total() == 1
+    assert ("50", "updated") in kinds(aws)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=EVENTS, data=st.data())
+def test_every_change_has_one_fact_whenever_a_rebuild_runs(
+    aws: Aws, service_environment: dict[str, str], stack: Stack, events: list[Any], data: st.DataObject
+) -> None:
+    """Of histories of which any part was appended only: what the facts say last is what the table says."""
+    user, url = f"user-{next(_examples)}", service_environment["DATABASE_URL"]
+    unique = {
+        each["messageId"]: each
+        for each in (record(event_type, user, f"{item}-{user}", second) for event_type, item, second, _ in events)
+    }
+    before = {fact["id"] for fact in stored_facts(aws)}
+    records = data.draw(st.permutations([*unique.values()]))
+    cut = data.draw(st.integers(0, len(records)))
+    deliver(records[:cut], 3)
+    append_only(stack, aws, records[cut:])
+    rebuild(job(service_environment))
+    deliver(data.draw(st.permutations(records)), 3)
+    live = rows(url)
+
+    facts = [fact for fact in stored_facts(aws) if fact["id"] not in before]
+    assert published(aws) == Counter(fact["id"] for fact in facts)
+    assert len({fact["causationId"] for fact in facts}) == len(facts)
+    check_facts_tell_rows(aws, url)
+    assert rows(url) == live
+    assert execute(url, "SELECT FROM outbox") == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_rebuild_in_the_middle_of_a_batch_takes_no_fact_away(
+    times: int, aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between append and apply, where every event is for a moment, be it once or twice in the batch."""
+    deliver([CREATED])
+    apply = Notifications.apply
+
+    def rebuild_first(self: Notifications, events: Any, deadline: Any) -> Any:
+        rebuild(job(service_environment))
+        return apply(self, events, deadline)
+
+    monkeypatch.setattr(Notifications, "apply", rebuild_first)
+    deliver([UPDATED] * times)
+    assert kinds(aws) == [("1", "created"), ("2", "updated")]
+    deliver([UPDATED, CREATED] * times)
+    assert published(aws) == Counter(fact["id"] for fact in stored_facts(aws))
+    assert len(stored_facts(aws)) == 2
+
+
+def test_while_nobody_knows_whether_there_is_a_fact_the_record_fails(
+    aws: Aws, service_environment: dict[str, str], stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record that was never stored before goes through."""
+    append_only(stack, aws, [CREATED])
+    rebuild(job(service_environment))
+    other = record("reminder:created", "user", "other", 1)
+    unavailable = Unavailable("event_store", "is away", retryable=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(EventStore, "contains", lambda _, keys, __: dict.fromkeys(keys, unavailable))
+        answer = lambda_handler({"Records": [CREATED, other]}, None)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": CREATED["messageId"]}]}
+    assert kinds(aws) == [("1", "created")]  # of the other
+    deliver([CREATED])
+    assert len(kinds(aws)) == 2
