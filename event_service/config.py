@@ -61,7 +61,7 @@ class Settings:
             event_store_table=_required(environment, "EVENT_STORE_TABLE"),
             notification_topic_arn=_required(environment, "NOTIFICATION_TOPIC_ARN"),
             database=DatabaseSettings.from_environment(environment),
-            event_retention_days=_whole_number(environment, "EVENT_RETENTION_DAYS", 0),
+            event_retention_days=event_retention_days(environment),
             service_name=environment.get("POWERTOOLS_SERVICE_NAME") or "event-service",
             metrics_namespace=environment.get("POWERTOOLS_METRICS_NAMESPACE") or "EventService",
         )
@@ -75,6 +75,16 @@ def event_store_table(environment: Mapping[str, str]) -> str:
 
     """
     return _required(environment, "EVENT_STORE_TABLE")
+
+
+def event_retention_days(environment: Mapping[str, str]) -> int:
+    """Return how long events are kept, for those who need few settings; 0: for ever.
+
+    Raises:
+        ConfigurationError: it is no whole number.
+
+    """
+    return _whole_number(environment, "EVENT_RETENTION_DAYS", 0)
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -1,9 +1,10 @@
 """The event in its canonical form, and the types that have an effect."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from event_service.instants import Instant
 
@@ -24,6 +25,11 @@ KNOWN_TYPES: Final[Mapping[str, Effect]] = {
 FACT_TYPES: Final = frozenset({"notification:created", "notification:updated", "notification:deleted"})
 
 NAMESPACE: Final = UUID("6b1f2f0e-6d5c-5d0e-9c1f-8f6f1d0a7e55")  # of every UUIDv5 made here; never change it
+
+
+def notification_id(user_id: str, item_id: str) -> str:
+    """Return the id of a user's notification for an item: a rebuild gives the same."""
+    return str(uuid5(NAMESPACE, json.dumps([user_id, item_id])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from event_service.commands import CommandError, alone, drop_shadow, make_client, merge, run
-from event_service.config import DatabaseSettings, event_store_table
+from event_service.config import DatabaseSettings, event_retention_days, event_store_table
 from event_service.database import TimeLimitedConnection
 from event_service.erasure import emptied, redact
-from event_service.events import KNOWN_TYPES
+from event_service.events import KNOWN_TYPES, notification_id
 from event_service.facts import Change, fact_of
 from event_service.instants import format_instant, now
 from event_service.items import Item, to_item
-from event_service.projection import notification_id
 from event_service.replay import fold
 
 
@@ -37,6 +36,7 @@ class Forgetting:
     client: Any
     connection: TimeLimitedConnection
     writes: bool
+    retention_days: int = 0
     # How many were looked at, and how many of them held personal data.
     seen: Counter[str] = field(default_factory=Counter)
     personal: Counter[str] = field(default_factory=Counter)
@@ -125,7 +125,7 @@ def _forget_outbox(task: Forgetting) -> None:
                 with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it is there
                     task.client.put_item(
                         TableName=task.table,
-                        Item={**to_item(fact, now()), "forgottenAt": {"S": now()}},
+                        Item={**to_item(fact, now(), task.retention_days), "forgottenAt": {"S": now()}},
                         ConditionExpression="attribute_not_exists(pk)",
                     )
                 task.connection.execute(
@@ -166,7 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "python -m event_service.forget",
         description=description,
         epilog=details
-        + "\nEnvironment: EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*.",
+        + "\nEnvironment: EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*;"
+        + " EVENT_RETENTION_DAYS where the service has it.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--user", required=True, metavar="ID", help="the userId of the person")
@@ -177,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _forget(options: argparse.Namespace) -> int:
     table, database = event_store_table(os.environ), DatabaseSettings.from_environment(os.environ)
+    retention_days = event_retention_days(os.environ)
     if not options.user:
         raise CommandError("--user is empty")
     if not (options.dry_run or options.yes) and not _confirmed(options.user, table):
@@ -184,7 +186,7 @@ def _forget(options: argparse.Namespace) -> int:
     with alone(database) as connection:
 
         def task(*, writes: bool) -> Forgetting:
-            return Forgetting(options.user, table, make_client("dynamodb"), connection, writes)
+            return Forgetting(options.user, table, make_client("dynamodb"), connection, writes, retention_days)
 
         if not options.dry_run:
             drop_shadow(connection)  # everybody's rows are in it, of whoever is forgotten too

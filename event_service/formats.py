@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from event_service.envelope import Envelope
 from event_service.errors import Rejected
-from event_service.events import FACT_TYPES, KNOWN_TYPES, NAMESPACE, Effect, Event
+from event_service.events import FACT_TYPES, KNOWN_TYPES, NAMESPACE, Effect, Event, notification_id
 from event_service.instants import Instant, parse_instant, usable_instant
 from event_service.strict_json import check_depth, texts_of
 
@@ -152,9 +152,15 @@ def _canonical(
         event_type=event_type,
         item_type=prefix,
         user_id=user_id,
-        is_fact=event_type in FACT_TYPES and values.get("userId") == user_id,
+        is_fact=event_type in FACT_TYPES and _is_of_notification(fields["item_id"], user_id, values),
         **fields,
     )
+
+
+def _is_of_notification(item_id: str, user_id: str, values: Mapping[str, Any]) -> bool:
+    """Tell whether data is that of one of the service's notifications; other producers may use its types as well."""
+    about = values.get("itemId")
+    return isinstance(about, str) and values.get("userId") == user_id and item_id == notification_id(user_id, about)
 
 
 def _occurred_at(effect: Effect | None, updated_at: Any, envelope: Envelope) -> Instant:

@@ -13,12 +13,12 @@ from event_service.deadline import Deadline
 from event_service.envelope import open_envelope
 from event_service.errors import RecordError, Unavailable, internal_error, out_of_time
 from event_service.event_store import EventStore
-from event_service.events import Event, EventKey
+from event_service.events import Event, EventKey, notification_id
 from event_service.facts import Change, fact_of, keys_of_facts, may_be_truncated
 from event_service.formats import read_event
 from event_service.items import check_size
 from event_service.notifications import Notifications, ToApply
-from event_service.projection import notification_id, project
+from event_service.projection import project
 from event_service.publisher import Publisher
 
 

@@ -1,19 +1,12 @@
 """What an event of a known type makes of the user's notification for the item."""
 
-import json
 from collections.abc import Mapping
-from uuid import uuid5
 
 from event_service.errors import Rejected
-from event_service.events import NAMESPACE, Event
+from event_service.events import Event, notification_id
 from event_service.instants import Instant, usable_instant
 from event_service.jsonb import check_numbers
 from event_service.strict_json import compose_object, dumps, string_of, texts_of
-
-
-def notification_id(user_id: str, item_id: str) -> str:
-    """Return the id of a user's notification for an item: a rebuild gives the same."""
-    return str(uuid5(NAMESPACE, json.dumps([user_id, item_id])))
 
 
 def project(event: Event) -> str:

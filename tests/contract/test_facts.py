@@ -27,11 +27,11 @@ def test_a_fact_that_comes_back_has_no_effect(world: World) -> None:
 
 
 def test_an_event_that_only_looks_like_a_fact_loses_nothing(world: World) -> None:
-    """Another producer's event of a fact's type keeps its user where its data does not name the same one."""
+    """Another producer's event of a fact's type keeps its user: it is about no notification of this service."""
     kinds = {"eventType": "notification:created", "itemType": "notification"}
-    datas = {"none": {"x": 1}, "other": {"userId": "other", "userEmail": 5}}
+    datas = {"none": {"x": 1}, "other": {"userId": "other", "userEmail": 5}, "same": {"userId": "zed", "itemId": "R1"}}
     world.accept(*(sent(native(id=name, userId="zed", eventData=data, **kinds)) for name, data in datas.items()))
-    assert {item["id"]: item.get("userId") for item in world.items().values()} == {"none": "zed", "other": "zed"}
+    assert {item["id"]: item.get("userId") for item in world.items().values()} == dict.fromkeys(datas, "zed")
     assert (world.rows(), world.published()) == ({}, [])
 
 

@@ -178,7 +178,9 @@ def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) ->
 
 
 @pytest.mark.parametrize("left_behind_first", [True, False])
-def test_a_fact_that_went_out_before_brings_nothing_back(aws: Aws, url: str, left_behind_first: bool) -> None:
+def test_a_fact_that_went_out_before_brings_nothing_back(
+    aws: Aws, url: str, left_behind_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SNS had it and the event store not yet, when the person was forgotten; its copy comes back through the queue."""
     fact = {"id": "n-1", "userId": "user-a", "notificationData": {"message": SECRET}}
     key = ("reminder#x", "2026-11-23T12:00:00.000000Z#x")
@@ -190,11 +192,13 @@ def test_a_fact_that_went_out_before_brings_nothing_back(aws: Aws, url: str, lef
     )
     change = Change(*key, "created", "n-1", "user-a", None, json.dumps(fact))
     copy = raw(message_of(fact_of(change)).body, None)
+    monkeypatch.setenv("EVENT_RETENTION_DAYS", "30")
     assert main(["--user", "user-a", "--yes"]) == 0
     trigger = record("todo:done", "user-c", "item-c", 1)
     for each in [trigger, copy] if left_behind_first else [copy, trigger]:
         deliver([each])
     assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
+    assert "expiresAt" in stored(aws)[fact_of(change).key]
     assert execute(url, "SELECT FROM outbox") == []
 
 
@@ -269,3 +273,15 @@ def test_what_is_missing_is_named(
     monkeypatch.delenv(variable)
     assert main(["--user", "user-a", "--yes"]) == 2
     assert variable in capsys.readouterr().err
+
+
+def test_another_producers_event_of_a_facts_type_is_found(aws: Aws, url: str) -> None:
+    """It names the same user in its data, as facts do, but is about nothing that this service knows."""
+    data = DATA | {"userId": "user-a", "itemId": "theirs"}
+    deliver([record("notification:created", "user-a", "their-own-id", 60, userEmail=EMAIL, data=data)])
+    assert main(["--user", "user-a", "--yes"]) == 0
+    item = stored(aws)[
+        "notification#their-own-id", "2026-11-23T12:01:00.000000Z#notification:created-user-a-their-own-id-60"
+    ]
+    assert SECRET not in json.dumps(item)
+    assert item["forgottenAt"]

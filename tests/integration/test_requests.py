@@ -54,7 +54,7 @@ def test_a_batch_costs_as_few_requests_as_the_limits_of_aws_allow(
 
 
 def test_a_redelivered_batch_costs_reads_and_nothing_is_published(wire: Proxy) -> None:
-    """The append tells which events are there, one request reads them back and one their facts; the outbox has nothing."""
+    """The append tells which events are there, one request reads them back, one their facts; no more is to be done."""
     handle(wire, "again", 10)
     assert handle(wire, "again", 10) == {
         "dynamodb BatchExecuteStatement": 1,

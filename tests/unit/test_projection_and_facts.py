@@ -5,7 +5,7 @@ import pytest
 
 from event_service.envelope import open_envelope
 from event_service.errors import Rejected
-from event_service.events import Event
+from event_service.events import Event, notification_id
 from event_service.facts import (
     MAX_MESSAGE_BYTES,
     Change,
@@ -16,7 +16,7 @@ from event_service.facts import (
     truncated,
 )
 from event_service.formats import read_event
-from event_service.projection import notification_id, project
+from event_service.projection import project
 from tests.unit.messages import REMINDER, legacy, raw
 
 DATA: dict[str, Any] = {"date": "2026-11-23T09:00:00+01:00"}
@@ -33,8 +33,11 @@ def projected(*args: Any, **fields: Any) -> Any:
     return json.loads(project(event(*args, **fields)))
 
 
+ID = notification_id("user-a", "item-1")
+
+
 def change(notification: str, sk: str = "2026-11-23T06:54:06.410000Z#event#1") -> Change:
-    return Change("reminder#item-1", sk, "updated", "notification-1", "user-a", "alice@example.com", notification)
+    return Change("reminder#item-1", sk, "updated", ID, "user-a", "alice@example.com", notification)
 
 
 def test_a_notification_is_the_reminder_enriched() -> None:
@@ -99,14 +102,14 @@ def test_a_fact_is_the_same_whenever_it_is_made() -> None:
     """Its id depends on the causing event and the kind of change."""
     fact = fact_of(change("{}"))
     assert fact == fact_of(change("{}"))
-    assert (fact.event_type, fact.pk) == ("notification:updated", "notification#notification-1")
+    assert (fact.event_type, fact.pk) == ("notification:updated", f"notification#{ID}")
     assert (fact.occurred_at, fact.causation_id) == ("2026-11-23T06:54:06.410000Z", "event#1")
     assert fact.id != fact_of(change("{}", "2026-11-23T06:54:06.410000Z#event#2")).id
 
 
 def test_a_message_is_a_native_event_that_the_service_reads_back() -> None:
     """The same event, the same key."""
-    fact = fact_of(change('{"id":"notification-1","userId":"user-a","n":1.10}'))
+    fact = fact_of(change('{"userId":"user-a","itemId":"item-1","n":1.10}'))
     message = message_of(fact)
     assert message.attributes == {
         "eventItemType": "notification",
