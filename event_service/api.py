@@ -6,182 +6,66 @@ problem details, RFC 9457.
 
 import json
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
 import botocore.session
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.models import Server
-from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from aws_lambda_powertools.event_handler.openapi.models import OpenAPI, Server
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from event_service import catalogue
+from event_service.api_models import (
+    ApiModel,
+    At,
+    Cursor,
+    EventPage,
+    EventTypes,
+    From,
+    Identifier,
+    Instant,
+    ItemChanges,
+    ItemState,
+    ItemType,
+    Limit,
+    Problem,
+    To,
+    UserId,
+)
 from event_service.aws import make_client
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable, internal_error
 from event_service.event_history import MAX_PAGE_BYTES, EventHistory, InvalidCursor, Page, Span
-from event_service.instants import parse_instant
 from event_service.strict_json import compose_object, dumps
 from event_service.timeline import Record, deciding, differences
 
 _SECONDS: Final = 20.0  # below the function's timeout and API Gateway's 29 seconds
-_EXAMPLE: Final = "2026-11-23T06:54:06.41Z"
-# Those of the canonical event (CONTRACT, section 2).
-_ITEM_TYPE: Final = re.compile(r"[a-z][a-z0-9._-]{0,63}")
-_MAX_IDENTIFIER: Final = 256
-
-app = APIGatewayRestResolver(enable_validation=True)
-_logger = Logger()
 
 Answer = Response[Any]
 
 
-class ApiModel(BaseModel):
-    """What documents an answer; the answers themselves are composed of stored texts."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-
-class RecordedEvent(ApiModel):
-    """An event as it was recorded."""
-
-    id: str
-    eventType: str
-    itemType: str
-    itemId: str
-    userId: str
-    userEmail: str | None
-    occurredAt: str
-    """UTC, microseconds."""
-    recordedAt: str
-    causationId: str | None
-    eventData: dict[str, Any]
-    """Exactly as it was received, every digit of it."""
+class _Resolver(APIGatewayRestResolver):
+    def get_openapi_schema(self, **options: Any) -> OpenAPI:
+        """Leave out the 422 that Powertools has everywhere: a wrong parameter is a 400 here."""
+        schema = super().get_openapi_schema(**options)
+        for path in (schema.paths or {}).values():
+            if path.get and path.get.responses:
+                path.get.responses.pop(422)
+        if schema.components and schema.components.schemas:
+            for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
+                schema.components.schemas.pop(name)
+        return schema
 
 
-class EventPage(ApiModel):
-    """Events in the order in which they occurred."""
-
-    events: list[RecordedEvent]
-    next: str | None
-    """The `cursor` for the events that follow; null where none do. A page may have fewer events than `limit`."""
-
-
-class ItemState(ApiModel):
-    """An item as it was for one user at an instant."""
-
-    itemType: str
-    itemId: str
-    userId: str
-    at: str | None
-    state: Literal["existing", "deleted"]
-    since: str
-    """When the deciding event occurred: for a deleted item, when it was deleted."""
-    event: RecordedEvent
-    """The event that made it so."""
-
-
-class ChangedField(ApiModel):
-    """A field of `eventData`; `old` or `new` is missing where the item did not have the field."""
-
-    field: str
-    old: Any = None
-    new: Any = None
-
-
-class ItemChanges(ApiModel):
-    """What differs between an item's states at two instants; a state is null where the item was not known yet."""
-
-    old: ItemState | None
-    new: ItemState | None
-    changes: list[ChangedField]
-
-
-class Example(ApiModel):
-    """A message and the attributes it is published with."""
-
-    name: str
-    headers: dict[str, str]
-    payload: dict[str, Any]
-
-
-class KnownType(ApiModel):
-    """A type that the service knows."""
-
-    name: str
-    direction: Literal["in", "out"]
-    """`out`: a fact, which the service publishes."""
-    effect: Literal["upsert", "delete"] | None
-    """On the user's notification for the item."""
-    description: str
-    eventDataSchema: dict[str, Any]
-    """JSON Schema, draft 2020-12."""
-    messageSchema: dict[str, Any]
-    examples: list[Example]
-
-
-class EventTypes(ApiModel):
-    """The types that the service knows."""
-
-    eventTypes: list[KnownType]
-
-
-class FieldError(ApiModel):
-    """A parameter and what is wrong with it."""
-
-    field: str
-    reason: str
-
-
-class Problem(ApiModel):
-    """Problem details, RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] = Field(default_factory=list)
-
-
-def _instant(text: str) -> str:
-    return parse_instant(text.replace(" ", "+"))  # a + that was not percent-encoded arrives as a space
-
-
-def _item_type(text: str) -> str:
-    if not _ITEM_TYPE.fullmatch(text := unquote(text)):
-        raise ValueError("is no item type: [a-z][a-z0-9._-]*, at most 64 characters")
-    return text
-
-
-def _identifier(text: str) -> str:
-    if not 1 <= len(text := unquote(text)) <= _MAX_IDENTIFIER:
-        raise ValueError(f"has to have 1 to {_MAX_IDENTIFIER} characters")
-    return text
-
-
-ItemType = Annotated[str, AfterValidator(_item_type), Path(description="The item's type, such as reminder")]
-Identifier = Annotated[str, AfterValidator(_identifier), Path(description="Percent-encoded; 1 to 256 characters")]
-Instant = Annotated[str, AfterValidator(_instant)]
-At = Annotated[
-    Instant | None,
-    Query(description="An RFC 3339 instant of any offset; the last state if absent", examples=[_EXAMPLE]),
-]
-From = Annotated[Instant | None, Query(alias="from", description="Events at this instant or later")]
-To = Annotated[Instant | None, Query(description="Events before this instant")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Events in the answer, at most")]
-Cursor = Annotated[str | None, Query(description="`next` of the page before")]
-UserId = Annotated[
-    str | None,
-    Query(min_length=1, max_length=256, description="Whose item; if absent, that of the user of the deciding event"),
-]
+app = _Resolver(enable_validation=True)
+_logger = Logger()
 
 
 class _Unknown(Exception):
@@ -216,7 +100,11 @@ app.use(middlewares=[_check_parameters])
 
 
 def _answers(model: type[ApiModel], *, found: bool = False) -> dict[int, Any]:
-    problems = {400: "A parameter is wrong", 503: "The event store did not answer"}
+    problems = {
+        400: "A parameter is wrong",
+        500: "The log of the function says what went wrong",
+        503: "The event store did not answer",
+    }
     if found:
         problems[404] = "Nothing is known of it"
     return {200: {"description": "Success", "content": {"application/json": {"model": model}}}} | {

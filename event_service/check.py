@@ -2,12 +2,13 @@
 
 Producers run it in their CI. What a file holds is seen by its shape:
 
-- a Lambda event: has `Records`; each is checked,
-- an SQS record: has a text `body`,
+- a Lambda event: has `Records`, and each is checked; an SQS record: has a text `body`; neither has `eventData` or
+  `specversion`, as events do,
 - an SNS notification: `"Type": "Notification"`,
 - anything else is a message body. The type of a legacy event, which travels as a message attribute, is an option.
 
-Exit status: 0 all would be accepted, 1 one would be rejected, 2 a file cannot be read or the command is wrong.
+Exit status: 0 all would be accepted, 1 one would be rejected, 2 a file cannot be read or holds no record, or the
+command is wrong.
 """
 
 import argparse
@@ -16,13 +17,17 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from event_service.errors import RecordError
+from event_service.errors import RecordError, Rejected
 from event_service.formats import problems_of
 from event_service.pipeline import Entry, parse
+
+# With its attributes, which are small: the function never sees a larger one.
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+_MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
 
 def records_of(text: str, attributes: dict[str, str]) -> list[Any]:
@@ -31,10 +36,11 @@ def records_of(text: str, attributes: dict[str, str]) -> list[Any]:
         document = json.loads(text)
     except (ValueError, RecursionError):
         document = None  # the function is to say what is wrong with it
-    if isinstance(document, dict) and isinstance(document.get("Records"), list):
-        return list(document["Records"])
-    if isinstance(document, dict) and isinstance(document.get("body"), str):
-        return [document]
+    if isinstance(document, dict) and not {"eventData", "specversion"} & document.keys():
+        if isinstance(document.get("Records"), list):
+            return list(document["Records"])
+        if isinstance(document.get("body"), str):
+            return [document]
     return [
         {
             "body": text,
@@ -60,9 +66,12 @@ def _lines(place: str, entry: Entry) -> list[str]:
 
 
 def _parse_any(record: Any) -> Entry:
-    if isinstance(record, dict):
-        return parse(record)
-    return Entry(error=RecordError("invalid_field", "is no object", "Records"))
+    if not isinstance(record, dict):
+        return Entry(error=Rejected("invalid_field", "is no object", "Records"))
+    size = len(str(record.get("body", "")).encode(errors="surrogatepass"))
+    if size > _MAX_MESSAGE_BYTES:
+        return Entry(error=Rejected("too_large", f"has {size:,} bytes; SQS takes {_MAX_MESSAGE_BYTES:,}", "body"))
+    return parse(record)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,10 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{file}: {reason}", file=sys.stderr)
             status = 2
             continue
-        entries = [
-            _parse_any(record)
-            for record in records_of(text, {name: value for name, value in attributes.items() if value is not None})
-        ]
+        records = records_of(text, {name: value for name, value in attributes.items() if value is not None})
+        if not records:
+            print(f"{file}: Records is empty", file=sys.stderr)
+            status = 2
+        entries = [_parse_any(record) for record in records]
         for number, entry in enumerate(entries, 1):
             print("\n".join(_lines(file if len(entries) == 1 else f"{file}: record {number}", entry)))
             if entry.error is not None:

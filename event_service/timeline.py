@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from event_service.events import FACT_TYPES, KNOWN_TYPES, Effect
@@ -12,6 +13,7 @@ _EFFECTS: Final[dict[str, Effect]] = {
     **{name: "delete" if name.endswith(":deleted") else "upsert" for name in FACT_TYPES},
 }
 _ITEM_TYPES: Final = frozenset(name.partition(":")[0] for name in _EFFECTS)
+_DELETIONS: Final = ("deleted", "delete")  # by their verb, of item types that the service does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,15 @@ class Record:
 
     @property
     def effect(self) -> Effect | None:
-        """What it does to its item; None for a type that the service does not know."""
-        return _EFFECTS.get(self.event_type)
+        """What it does to its item. Of an item type that the service does not know, it knows the deletions only."""
+        if self.has_known_item:
+            return _EFFECTS.get(self.event_type)
+        return "delete" if self.event_type.partition(":")[2] in _DELETIONS else None
+
+    @property
+    def has_known_item(self) -> bool:
+        """Whether it is of an item type of which some events have an effect."""
+        return self.event_type.partition(":")[0] in _ITEM_TYPES
 
     def to_json(self) -> str:
         """Return it as the text of a JSON object, `eventData` as it was stored."""
@@ -72,20 +81,19 @@ def deciding(newest_first: Iterable[Record], user_id: str | None = None) -> Reco
 
     `newest_first` is the stream of one item up to the instant that is asked about. Of the events with an effect the one
     with the greatest `occurredAt` decides; at the same instant a deletion wins, then the greatest id (CONTRACT,
-    section 5). An item of which no type has an effect is as its last event says. None: nothing is known of it.
+    section 5). An item of a type that the service does not know is as its last event says. None: nothing is known.
     """
     last: Record | None = None
     best: Record | None = None
     for record in newest_first:
-        if best is not None and record.occurred_at < best.occurred_at:
+        bound = best or (None if record.has_known_item else last)
+        if bound is not None and record.occurred_at < bound.occurred_at:
             break
         if user_id is not None and record.user_id != user_id:
             continue
         last = last or record
         if record.effect is not None:
             best = max(best or record, record, key=_rank)
-        elif record.pk.partition("#")[0] not in _ITEM_TYPES:
-            break  # no event of this stream has an effect
     return best or last
 
 
@@ -114,20 +122,14 @@ def _fields(record: Record | None) -> dict[str, str]:
 def with_changes(records: Iterable[Record]) -> Iterator[tuple[Record, list[FieldChange]]]:
     """Yield an item's events, in order, each with what it changed for its user.
 
-    An event without an effect is compared with the event of the same type and user before it. What is kept is one
-    event for each user and such type, whatever the number of events. An event at the very instant of
-    a deletion changes nothing.
+    It is compared with the event that made the state before it; one that makes no state, with the one of its type.
+    Events of one instant are in the order in which they decide, a deletion last. What is kept is one event for each
+    user and such type, and the events of an instant, whatever the number of events.
     """
     previous: dict[tuple[str, str], Record] = {}
-    for record in records:
-        key = (record.user_id, "" if record.effect else record.event_type)
-        before = previous.get(key)
-        if (
-            before
-            and (before.occurred_at, before.effect) == (record.occurred_at, "delete")
-            and record.effect == "upsert"
-        ):
-            yield record, []
-            continue
-        yield record, differences(before, record)
-        previous[key] = record
+    for _, at_once in groupby(records, key=lambda record: record.occurred_at):
+        for record in sorted(at_once, key=_rank):
+            makes_state = record.effect is not None or not record.has_known_item
+            key = (record.user_id, "" if makes_state else record.event_type)
+            yield record, differences(previous.get(key), record)
+            previous[key] = record

@@ -106,3 +106,25 @@ def test_a_bare_message_is_parsed_as_sent_raw() -> None:
     body = json.dumps(native())
     (record,) = records_of(body, {})
     assert parse(record).event == parse(raw(body, None)).event
+
+
+@pytest.mark.parametrize("member", [{"body": "a text"}, {"Records": []}])
+def test_an_event_is_no_envelope_whatever_its_members_are_called(member: dict[str, Any], tmp_path: Path) -> None:
+    """Fields that nobody knows are let in, and these are names like any other."""
+    assert check(tmp_path, json.dumps(native(**member))) == 0
+    assert check(tmp_path, json.dumps(cloud_event(**member))) == 0
+
+
+def test_a_message_larger_than_sqs_takes_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It would compress well enough for the event store, but never gets there; one byte less does."""
+    body = json.dumps(native(eventType="todo:done"))
+    fits = body[:-1] + " " * (1024 * 1024 - len(body)) + "}"
+    assert check(tmp_path, fits) == 0
+    assert check(tmp_path, fits[:-1] + " }") == 1
+    assert "too_large: body: has 1,048,577 bytes; SQS takes 1,048,576" in capsys.readouterr().out
+
+
+def test_a_lambda_event_without_records_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing was checked."""
+    assert check(tmp_path, '{"Records": []}') == 2
+    assert capsys.readouterr().err.endswith("message.json: Records is empty\n")

@@ -35,7 +35,8 @@ ADAPTERS = {
 COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
-    "api": PURE.keys() | {"aws", "catalogue", "event_history"},
+    "api_models": {"instants"},
+    "api": PURE.keys() | {"api_models", "aws", "catalogue", "event_history"},
     "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"},
     "migrate": {"aws", "config", "database"},
     "commands": {"config", "database"},

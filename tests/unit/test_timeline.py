@@ -37,9 +37,9 @@ def noted(second: int, **fields: Any) -> Record:
     return record("reminder:seen", second, **fields)
 
 
-def other(second: int, **fields: Any) -> Record:
-    """An event of an item type that no event has an effect on."""
-    return record("invoice:paid", second, **fields)
+def other(second: int, verb: str = "paid", **fields: Any) -> Record:
+    """An event of an item type that the service does not know."""
+    return record(f"invoice:{verb}", second, **fields)
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,22 @@ def other(second: int, **fields: Any) -> Record:
         ([upsert(3, name="b"), delete(3, name="a"), upsert(2)], 1),  # at the same instant a deletion decides
         ([delete(3, name="a"), delete(3, name="b")], 1),
         ([other(3), other(2)], 0),
+        ([other(3, "deleted"), other(2)], 0),
+        ([other(3), other(2, "delete")], 0),  # it goes on: as its last event says
+        ([other(3, name="b"), other(3, "deleted", name="a"), other(2)], 1),
         ([noted(3), noted(2)], 0),
     ],
 )
 def test_the_latest_event_with_an_effect_decides(newest_first: list[Record], index: int) -> None:
     """Of an item of which none has one, the last is the state."""
     assert deciding(newest_first) is newest_first[index]
+
+
+def test_a_deletion_is_one_of_whatever_type() -> None:
+    """Of types the service does not know, by the verb; `reminder:delete` is none of its own."""
+    types = ["reminder:deleted", "invoice:deleted", "invoice:delete", "notification:deleted", "notification:delete"]
+    assert [record(each, 1).effect for each in types] == ["delete"] * 5
+    assert [record(each, 1).effect for each in ("reminder:delete", "invoice:paid", "deleted:paid")] == [None] * 3
 
 
 def test_nothing_decides_where_nothing_is_known() -> None:
@@ -123,7 +133,7 @@ def test_a_change_is_told_exactly() -> None:
 
 
 def test_a_timeline_compares_each_event_with_the_one_before_of_its_user() -> None:
-    """Events without an effect with those of their own type; what comes at a deletion's instant changes nothing."""
+    """Events without an effect with those of their own type; at one instant a deletion is the last."""
     stream = [
         upsert(1, data='{"n": 1}'),
         upsert(2, data='{"n": 7}', user="user-b"),
@@ -141,7 +151,28 @@ def test_a_timeline_compares_each_event_with_the_one_before_of_its_user() -> Non
         [("by", None, '"x"')],
         [("n", "1", "2")],
         [("by", '"x"', '"y"')],
-        [("n", "2", None)],
-        [],
+        [("n", "2", "3")],
+        [("n", "3", None)],
         [("n", None, "4")],
     ]
+
+
+def test_a_timeline_of_facts_of_one_instant_follows_their_causes() -> None:
+    """Not their ids, which say nothing."""
+    stream = [
+        record("notification:updated", 3, name="a", causation_id="z", data='{"n": 2}'),
+        record("notification:created", 3, name="b", causation_id="y", data='{"n": 1}'),
+    ]
+    assert [each.id for each, _ in with_changes(stream)] == ["b", "a"]
+
+
+def test_a_timeline_of_an_item_nobody_knows_tells_of_its_end() -> None:
+    """Each event is compared with the one before, of whatever type, as its states are."""
+    stream = [
+        other(1, "made", data='{"n": 1}'),
+        other(2, data='{"n": 2}'),
+        other(3, "deleted", data='{"n": 2}'),
+        other(4, "made", data='{"n": 3}'),
+    ]
+    told = [[(each.field, each.old, each.new) for each in changed] for _, changed in with_changes(stream)]
+    assert told == [[("n", None, "1")], [("n", "1", "2")], [("n", "2", None)], [("n", None, "3")]]
