@@ -44,7 +44,8 @@ from event_service.deadline import Deadline
 from event_service.errors import Unavailable, internal_error
 from event_service.event_history import MAX_PAGE_BYTES, EventHistory, InvalidCursor, Page, Span
 from event_service.strict_json import compose_object, dumps
-from event_service.timeline import Record, deciding, differences
+from event_service.timeline import Record, deciding, differences, story
+from event_service.timeline_text import paragraph
 
 _SECONDS: Final = 20.0  # below the function's timeout and API Gateway's 29 seconds
 
@@ -83,6 +84,7 @@ _PARAMETERS: Final = {
     "/items/{itemType}/{itemId}/events": {"from", "to", "limit", "cursor"},
     "/items/{itemType}/{itemId}": {"at", "userId"},
     "/items/{itemType}/{itemId}/changes": {"from", "to", "userId"},
+    "/items/{itemType}/{itemId}/timeline": {"from", "to", "userId"},
     "/users/{userId}/events": {"from", "to", "limit", "cursor"},
     "/event-types": set[str](),
 }
@@ -99,15 +101,15 @@ def _check_parameters(app: APIGatewayRestResolver, next_middleware: Callable[...
 app.use(middlewares=[_check_parameters])
 
 
-def _answers(model: type[ApiModel], *, found: bool = False) -> dict[int, Any]:
-    problems = {
-        400: "A parameter is wrong",
-        500: "The log of the function says what went wrong",
-        503: "The event store did not answer",
-    }
+def _answers(model: type[ApiModel] | None, *, found: bool = False) -> dict[int, Any]:
+    """Return the answers of a route: JSON of this form, or text."""
+    success: dict[str, Any] = (
+        {"application/json": {"model": model}} if model else {"text/plain": {"schema": {"type": "string"}}}
+    )
+    problems = {400: "A parameter is wrong", 500: "The log says what went wrong", 503: "The event store did not answer"}
     if found:
         problems[404] = "Nothing is known of it"
-    return {200: {"description": "Success", "content": {"application/json": {"model": model}}}} | {
+    return {200: {"description": "Success", "content": success}} | {
         status: {"description": text, "content": {"application/problem+json": {"model": Problem}}}
         for status, text in problems.items()
     }
@@ -155,8 +157,7 @@ def item_changes(
 
     Of events that are together too large for an answer, `eventData` is empty: `changes` has what differs.
     """
-    if to < start:
-        raise _Invalid("to", "lies before from")
+    _check_order(start, to)
     new = _state(itemType, itemId, to, userId)
     if new is None:
         raise _Unknown("Nothing is known of this item at these instants")
@@ -171,6 +172,30 @@ def item_changes(
     if len(json.dumps(answer)) > MAX_PAGE_BYTES:  # without, two of 1 MiB fit however they are escaped
         answer = text(old and replace(old, data="{}"), replace(new, data="{}"))
     return _json(answer)
+
+
+@app.get("/items/<itemType>/<itemId>/timeline", summary="A timeline to read", responses=_answers(None, found=True))
+def item_timeline(
+    itemType: ItemType, itemId: Identifier, start: From = None, to: To = None, userId: UserId = None
+) -> Answer:
+    """Return an item's events in order as text, each with what it changed, field: old → new.
+
+    What is too long for one answer ends with the instant to go on from.
+    """
+    _check_order(start, to)
+    history, deadline = _history()
+    records = history.records(f"{itemType}#{itemId}", Span(end=to or ""), deadline=deadline)
+    paragraphs: list[str] = []
+    size = 0
+    for record, changes in story(records, userId, start):
+        paragraphs.append(paragraph(record, changes))
+        size += len(json.dumps(paragraphs[-1]))
+        if size > MAX_PAGE_BYTES:
+            paragraphs.append(f"… and more: from={record.occurred_at}")
+            break
+    if not paragraphs:
+        raise _Unknown("Nothing is known of this item in this span")
+    return Response(200, "text/plain; charset=utf-8", "\n".join(paragraphs) + "\n")
 
 
 @app.get("/event-types", summary="The known event types", responses=_answers(EventTypes))
@@ -188,12 +213,16 @@ def _page(  # noqa: PLR0913, PLR0917
     cursor: str | None,
     deadline: Deadline,
 ) -> Page:
-    if start and end and end < start:
-        raise _Invalid("to", "lies before from")
+    _check_order(start, end)
     try:
         return read(key, Span(start or "", end or ""), limit=limit, cursor=cursor, deadline=deadline)
     except InvalidCursor as exc:
         raise _Invalid("cursor", str(exc)) from exc
+
+
+def _check_order(start: str | None, end: str | None) -> None:
+    if start and end and end < start:
+        raise _Invalid("to", "lies before from")
 
 
 def _state(item_type: str, item_id: str, at: str | None, user_id: str | None) -> Record | None:

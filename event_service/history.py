@@ -19,10 +19,10 @@ from event_service.errors import Unavailable
 from event_service.event_history import EventHistory, Span
 from event_service.instants import Instant, parse_instant
 from event_service.strict_json import compose_object
-from event_service.timeline import FieldChange, Record, deciding, with_changes
+from event_service.timeline import FieldChange, Record, deciding, story, with_changes
+from event_service.timeline_text import paragraph
 
 _DAY_SECONDS: Final = 86_400.0
-_WIDTH: Final = 100  # of a value, in characters
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,14 +75,13 @@ def _print(history: EventHistory, options: argparse.Namespace) -> int:
         found = deciding(history.records(pk, span, newest_first=True, deadline=deadline), options.user)
         timeline = with_changes([found] if found else [])
     else:
-        # From the beginning, so that also the first event in the span is compared with the one before it.
-        records = history.records(pk, Span(end=options.end or ""), deadline=deadline)
-        mine = (each for each in records if options.user in (None, each.user_id))
-        timeline = (pair for pair in with_changes(mine) if pair[0].occurred_at >= (options.start or ""))
+        timeline = story(
+            history.records(pk, Span(end=options.end or ""), deadline=deadline), options.user, options.start
+        )
     known = False
     for record, changes in timeline:
         known = True
-        print(_json_line(record, changes) if options.json else _paragraph(record, changes))
+        print(_json_line(record, changes) if options.json else paragraph(record, changes))
     if not known:
         print(f"nothing is known of {options.item_type} {options.item_id} here", file=sys.stderr)
     return 0 if known else 1
@@ -91,38 +90,6 @@ def _print(history: EventHistory, options: argparse.Namespace) -> int:
 def _json_line(record: Record, changes: Iterable[FieldChange]) -> str:
     return compose_object(
         {"event": record.to_json(), "changes": "[" + ",".join(change.to_json() for change in changes) + "]"}
-    )
-
-
-def _paragraph(record: Record, changes: Sequence[FieldChange]) -> str:
-    lines = [
-        f"{record.occurred_at}  {_plain(record.event_type)}  user {_plain(record.user_id)}  id {_plain(record.id)}"
-    ]
-    if record.effect == "delete":
-        lines.append(f"    deleted at {record.occurred_at}")
-    else:
-        lines += [_line(change) for change in changes] or ["    nothing changed"]
-    return "\n".join(lines)
-
-
-def _line(change: FieldChange) -> str:
-    name = _plain(change.field)
-    if change.old is None:
-        return f"    {name}: {_short(change.new)}"
-    return f"    {name}: {_short(change.old)} → {_short(change.new)}"
-
-
-def _short(text: str | None) -> str:
-    plain = "(none)" if text is None else _plain(text)
-    return plain if len(plain) <= _WIDTH else f"{plain[:_WIDTH]}… ({len(plain):,} characters)"
-
-
-def _plain(text: str) -> str:
-    """Return a text with escapes for what is no printable character: it must not steer the terminal."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     )
 
 

@@ -133,3 +133,14 @@ def with_changes(records: Iterable[Record]) -> Iterator[tuple[Record, list[Field
             key = (record.user_id, "" if makes_state else record.event_type)
             yield record, differences(previous.get(key), record)
             previous[key] = record
+
+
+def story(
+    records: Iterable[Record], user_id: str | None = None, start: str | None = None
+) -> Iterator[tuple[Record, list[FieldChange]]]:
+    """Yield an item's events at an instant or later, of one user or of all, each with what it changed (`with_changes`).
+
+    `records` are all of them, from the beginning: the first at the instant is compared with the one before it.
+    """
+    mine = (record for record in records if user_id in (None, record.user_id))
+    return (pair for pair in with_changes(mine) if pair[0].occurred_at >= (start or ""))

@@ -204,6 +204,25 @@ def test_the_timeline_tells_what_each_event_changed(
     assert "e10" in capsys.readouterr().out
 
 
+def test_the_timeline_is_the_same_by_http(
+    aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As text; one that is too long says where it goes on."""
+    store(aws, pool, *(event(10 * number, data=f'{{"a":{number}}}') for number in range(1, 5)))
+    target = f"/items/reminder/item-1/timeline?from={at(20)}"
+    answer = api.lambda_handler(proxy_event(target, PATHS), None)
+    assert answer["multiValueHeaders"]["Content-Type"] == ["text/plain; charset=utf-8"]
+    assert history.main(["reminder", "item-1", "--from", event(20).occurred_at]) == 0
+    assert answer["body"] == capsys.readouterr().out
+    assert answer["body"].count(" → ") == 3
+
+    monkeypatch.setattr(api, "MAX_PAGE_BYTES", 150)
+    body = api.lambda_handler(proxy_event(target, PATHS), None)["body"]
+    assert body.endswith(f"    a: 2 → 3\n… and more: from={event(30).occurred_at}\n")
+    assert get("/items/reminder/unknown/timeline")[0] == 404
+    assert get(f"/items/reminder/item-1/timeline?from={at(20)}&to={at(10)}")[0] == 400
+
+
 def test_a_timeline_that_cannot_be_printed_says_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,7 +135,7 @@ def test_only_signed_requests_of_this_account_reach_the_read_api(resources: Any)
     """Every method wants IAM's signature, and the resource policy keeps other accounts out."""
     body = properties(resources, "ReadApi")["Body"]
     methods = [method for path in body["paths"].values() for method in path.values()]
-    assert len(methods) == 7
+    assert len(methods) == 8
     assert all(method["security"] == [{"AWS_IAM": []}] for method in methods)
     assert all("credentials" not in method["x-amazon-apigateway-integration"] for method in methods)
     statements = body["x-amazon-apigateway-policy"]["Statement"]

@@ -22,6 +22,7 @@ PURE = {
     "erasure": {"items", "strict_json"},
     "replay": {"errors", "events", "instants", "items", "projection", "strict_json"},
     "timeline": {"events", "strict_json"},
+    "timeline_text": {"timeline"},
 }
 ADAPTERS = {
     "aws": set(),
@@ -37,7 +38,8 @@ COMPOSITION = {
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
     "api_models": {"instants"},
     "api": PURE.keys() | {"api_models", "aws", "catalogue", "event_history"},
-    "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"},
+    "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"}
+    | {"timeline_text"},
     "migrate": {"aws", "config", "database"},
     "commands": {"config", "database"},
     "rebuild": {"aws", "batches", "commands", "config", "database", "errors", "events", "items", "replay"},
