@@ -18,7 +18,8 @@ from benchmarks.worker import batch_of
 from event_service.config import DatabaseSettings
 from event_service.handler import lambda_handler
 from event_service.migrate import migrate
-from event_service.rebuild import Job, rebuild
+from event_service.rebuild import rebuild
+from event_service.rebuild_segment import Job
 from local.progress import table
 from local.stack import Stack, create_database, running_postgres
 

@@ -6,7 +6,7 @@ problem details, RFC 9457.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -14,13 +14,12 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
 import botocore.session
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.models import OpenAPI, Server
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from event_service import catalogue
+from event_service.api_errors import Invalid, Unknown, answer_errors
 from event_service.api_models import (
     ApiModel,
     At,
@@ -41,7 +40,6 @@ from event_service.api_models import (
 from event_service.aws import make_client
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
-from event_service.errors import Unavailable, internal_error
 from event_service.event_history import MAX_PAGE_BYTES, EventHistory, InvalidCursor, Page, Span
 from event_service.strict_json import compose_object, dumps
 from event_service.timeline import Record, deciding, differences, story
@@ -66,17 +64,7 @@ class _Resolver(APIGatewayRestResolver):
 
 
 app = _Resolver(enable_validation=True)
-_logger = Logger()
-
-
-class _Unknown(Exception):
-    """Nothing is known of what was asked for."""
-
-
-class _Invalid(ValueError):
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field
+answer_errors(app)
 
 
 # The query parameters of each path; another one is a mistake of the caller.
@@ -94,7 +82,7 @@ def _check_parameters(app: APIGatewayRestResolver, next_middleware: Callable[...
     known = _PARAMETERS.get(app.current_event.resource)
     for name in app.current_event.query_string_parameters:
         if known is not None and name not in known:
-            raise _Invalid(name, "is no parameter here")
+            raise Invalid(name, "is no parameter here")
     return next_middleware(app)
 
 
@@ -123,7 +111,7 @@ def item_events(
     history, deadline = _history()
     page = _page(history.item_page, f"{itemType}#{itemId}", start, to, limit, cursor, deadline)
     if not page.events and cursor is None:
-        raise _Unknown("Nothing is known of this item in this span")
+        raise Unknown("Nothing is known of this item in this span")
     return _page_answer(page)
 
 
@@ -141,7 +129,7 @@ def item_state(itemType: ItemType, itemId: Identifier, at: At = None, userId: Us
     """Return the state of an item at an instant, and the event that made it so. Deleted is a state."""
     record = _state(itemType, itemId, at, userId)
     if record is None:
-        raise _Unknown("Nothing is known of this item at this instant")
+        raise Unknown("Nothing is known of this item at this instant")
     return _json(_state_text(record, at))
 
 
@@ -160,7 +148,7 @@ def item_changes(
     _check_order(start, to)
     new = _state(itemType, itemId, to, userId)
     if new is None:
-        raise _Unknown("Nothing is known of this item at these instants")
+        raise Unknown("Nothing is known of this item at these instants")
     old = _state(itemType, itemId, start, new.user_id)
     changes = _array([change.to_json() for change in differences(old, new)])
 
@@ -194,7 +182,7 @@ def item_timeline(
             paragraphs.append(f"… and more: from={record.occurred_at}")
             break
     if not paragraphs:
-        raise _Unknown("Nothing is known of this item in this span")
+        raise Unknown("Nothing is known of this item in this span")
     return Response(200, "text/plain; charset=utf-8", "\n".join(paragraphs) + "\n")
 
 
@@ -217,12 +205,12 @@ def _page(  # noqa: PLR0913, PLR0917
     try:
         return read(key, Span(start or "", end or ""), limit=limit, cursor=cursor, deadline=deadline)
     except InvalidCursor as exc:
-        raise _Invalid("cursor", str(exc)) from exc
+        raise Invalid("cursor", str(exc)) from exc
 
 
 def _check_order(start: str | None, end: str | None) -> None:
     if start and end and end < start:
-        raise _Invalid("to", "lies before from")
+        raise Invalid("to", "lies before from")
 
 
 def _state(item_type: str, item_id: str, at: str | None, user_id: str | None) -> Record | None:
@@ -255,52 +243,6 @@ def _array(texts: Sequence[str]) -> str:
 
 def _json(text: str) -> Answer:
     return Response(200, "application/json", text)
-
-
-def _problem(status: int, title: str, detail: str, errors: Sequence[Mapping[str, str]] = ()) -> Answer:
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-    return Response(status, "application/problem+json", dumps(body | ({"errors": [*errors]} if errors else {})))
-
-
-def _bad_request(errors: Sequence[Mapping[str, str]]) -> Answer:
-    return _problem(400, "Bad Request", "; ".join(f"{each['field']}: {each['reason']}" for each in errors), errors)
-
-
-@app.exception_handler(RequestValidationError)  # type: ignore[untyped-decorator]
-def _invalid_parameters(exc: RequestValidationError) -> Answer:
-    return _bad_request(
-        [
-            {"field": str(error["loc"][-1]), "reason": error["msg"].removeprefix("Value error, ")}
-            for error in exc.errors()
-        ]
-    )
-
-
-@app.exception_handler(_Invalid)  # type: ignore[untyped-decorator]
-def _invalid_parameter(exc: _Invalid) -> Answer:
-    return _bad_request([{"field": exc.field, "reason": str(exc)}])
-
-
-@app.exception_handler(_Unknown)  # type: ignore[untyped-decorator]
-def _nothing_known(exc: _Unknown) -> Answer:
-    return _problem(404, "Not Found", str(exc))
-
-
-@app.not_found
-def _no_such_route(_: Exception) -> Answer:
-    return _problem(404, "Not Found", "There is nothing at this path")
-
-
-@app.exception_handler(Unavailable)  # type: ignore[untyped-decorator]
-def _unavailable(exc: Unavailable) -> Answer:
-    _logger.warning("not answered", extra={"reason": exc.reason, "error": str(exc)})
-    return _problem(503, "Service Unavailable", "The event store did not answer in time; try again")
-
-
-@app.exception_handler(Exception)  # type: ignore[untyped-decorator]
-def _unexpected(exc: Exception) -> Answer:
-    _logger.error("not answered", extra={"reason": "internal", "error": str(internal_error(exc))})
-    return _problem(500, "Internal Server Error", "The log of the function says what went wrong")
 
 
 app.enable_swagger(

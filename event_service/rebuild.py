@@ -15,53 +15,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import botocore.session
-import psycopg
-from botocore.exceptions import ClientError
-from urllib3.exceptions import HTTPError
-
-from event_service.aws import DynamoDb, make_endpoint
-from event_service.batches import is_transient
-from event_service.commands import SHADOW, alone, drop_shadow, make_client, merge, open_database, run
+from event_service.commands import SHADOW, alone, drop_shadow, make_client, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
-from event_service.errors import Rejected
-from event_service.events import KNOWN_TYPES
-from event_service.items import Item
-from event_service.replay import fold
+from event_service.rebuild_segment import DEFAULT_SEGMENTS, NOTIFICATIONS, Job, merge_segment
 
-_TARGET: Final = "notifications"
-_ATTEMPTS: Final = 10  # to get one page further: with their pauses about a minute, as long as a failover takes
-_LONGEST_PAUSE_SECONDS: Final = 20
-_DEFAULT_SEGMENTS: Final = 4
 _DIFFERENCES_NAMED: Final = 20
-_ATTRIBUTES: Final = (
-    "pk",
-    "sk",
-    "id",
-    "eventType",
-    "userId",
-    "userEmail",
-    "occurredAt",
-    "eventData",
-    "eventDataEncoding",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What to rebuild from what; one worker works in this process, more in processes of their own."""
-
-    database: DatabaseSettings
-    source: str
-    target: str = _TARGET
-    workers: int = 1
-    segments: int = _DEFAULT_SEGMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +69,13 @@ def compare(job: Job, report: Callable[[Progress], None] = lambda _: None) -> tu
     shadow = Job(job.database, job.source, SHADOW, job.workers, job.segments)
     with alone(job.database) as connection:
         drop_shadow(connection)
-        connection.execute(f"CREATE UNLOGGED TABLE {SHADOW} (LIKE {_TARGET} INCLUDING ALL)")
+        connection.execute(f"CREATE UNLOGGED TABLE {SHADOW} (LIKE {NOTIFICATIONS} INCLUDING ALL)")
         try:
             progress = _fill(connection, shadow, report)
             differences = connection.execute(
                 "SELECT kind, count(*), (array_agg(id::text ORDER BY id))[:%s] FROM ("
                 " SELECT id, CASE WHEN s.id IS NULL THEN 'extra' WHEN n.id IS NULL THEN 'missing' ELSE 'differing' END"
-                f" AS kind FROM {_TARGET} AS n FULL JOIN {SHADOW} AS s USING (id)"
+                f" AS kind FROM {NOTIFICATIONS} AS n FULL JOIN {SHADOW} AS s USING (id)"
                 " WHERE n::text IS DISTINCT FROM s::text) AS different GROUP BY kind ORDER BY kind",
                 (_DIFFERENCES_NAMED,),
             )
@@ -144,7 +108,7 @@ def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progres
 
     pool = _pool(job.workers)
     try:
-        pending = {pool.submit(_merge_segment, job, segment, segments) for segment, segments in rows}
+        pending = {pool.submit(merge_segment, job, segment, segments) for segment, segments in rows}
         while pending:
             done, pending = wait(pending, timeout=1, return_when="FIRST_EXCEPTION")
             for each in done:
@@ -174,85 +138,6 @@ def _wait_for_parent() -> None:
         os._exit(1)
 
 
-def _merge_segment(job: Job, segment: int, segments: int) -> None:
-    """Merge a segment from where it got to; after a failure that may pass, again from there."""
-    failures = 0
-    while True:
-        try:
-            with open_database(job.database) as connection:
-                for _ in _merge_pages(connection, job, segment, segments):
-                    failures = 0
-                return
-        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, HTTPError) as exc:
-            failures += 1
-            if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
-                raise
-            print(f"rebuild: segment {segment}: {type(exc).__name__}, trying again", file=sys.stderr)
-            time.sleep(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
-
-
-def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segments: int) -> Iterator[None]:
-    """Merge a segment page by page; yield after each."""
-    where = "WHERE target = %s AND segment = %s"
-    pk, sk, done = connection.execute(
-        f"SELECT last_pk, last_sk, done FROM rebuild_progress {where}", (job.target, segment)
-    ).fetchone() or (None, None, True)
-    if done:
-        return
-    for page in _scan(job.source, segment, segments, (pk, sk)):
-        refused = 0
-
-        def refuse(item: Item, reason: Rejected) -> None:
-            nonlocal refused
-            refused += 1
-            place = " ".join(item.get(name, {}).get("S", "?") for name in ("pk", "sk"))
-            print(f"rebuild: refused: {place}: {reason}", file=sys.stderr)
-
-        with connection.transaction():
-            for requests in fold(reversed(page["Items"]), refuse):
-                refused += merge(connection, job.target, requests)
-            last = page.get("LastEvaluatedKey")
-            connection.execute(
-                "UPDATE rebuild_progress SET last_pk = %s, last_sk = %s, done = %s, scanned = scanned + %s,"
-                f" events = events + %s, refused = refused + %s {where}",
-                (
-                    last and last["pk"]["S"],
-                    last and last["sk"]["S"],
-                    last is None,
-                    page["ScannedCount"],
-                    page["Count"],
-                    refused,
-                    job.target,
-                    segment,
-                ),
-            )
-        yield
-
-
-def _scan(table: str, segment: int, segments: int, start: tuple[str | None, str | None]) -> Iterator[Any]:
-    """Yield the pages of a segment with the events of known types, after a key if there is one."""
-    types = {f":{number}": {"S": name} for number, name in enumerate(KNOWN_TYPES)}
-    request: dict[str, Any] = {
-        "TableName": table,
-        "Segment": segment,
-        "TotalSegments": segments,
-        "ConsistentRead": True,
-        "FilterExpression": f"#eventType IN ({', '.join(types)})",
-        "ProjectionExpression": ", ".join(f"#{name}" for name in _ATTRIBUTES),
-        "ExpressionAttributeNames": {f"#{name}": name for name in _ATTRIBUTES},
-        "ExpressionAttributeValues": types,
-    }
-    if start[0] is not None:
-        request["ExclusiveStartKey"] = {"pk": {"S": start[0]}, "sk": {"S": start[1]}}
-    client = DynamoDb(make_endpoint(botocore.session.get_session(), "dynamodb"))
-    while True:
-        page = client.scan(**request)
-        yield page
-        if "LastEvaluatedKey" not in page:
-            return
-        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-
 def _print_progress(total: int) -> Callable[[Progress], None]:
     started = time.monotonic()
     before: list[int] = []
@@ -280,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=_positive, default=min(os.cpu_count() or 1, 8), help="processes (%(default)s)"
     )
-    parser.add_argument("--segments", type=_positive, default=_DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
+    parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="write nothing, and report what a rebuild would change")
     mode.add_argument("--verify", action="store_true", help="the same, and fail where there is any difference")
@@ -295,7 +180,7 @@ def _positive(text: str) -> int:
 
 def _rebuild(options: argparse.Namespace) -> int:
     database = DatabaseSettings.from_environment(os.environ)
-    job = Job(database, event_store_table(os.environ), _TARGET, options.workers, options.segments)
+    job = Job(database, event_store_table(os.environ), NOTIFICATIONS, options.workers, options.segments)
     started = time.monotonic()
     # DynamoDB counts the items every six hours or so.
     report = _print_progress(make_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])

@@ -11,7 +11,8 @@ from event_service.commands import SHADOW, alone, make_client, open_database
 from event_service.config import DatabaseSettings
 from event_service.facts import Change, fact_of, message_of
 from event_service.forget import Forgetting, forget, main
-from event_service.rebuild import Job, compare, rebuild
+from event_service.rebuild import compare, rebuild
+from event_service.rebuild_segment import Job
 from tests.conftest import Aws
 from tests.events.test_events import published
 from tests.rebuild.world import deliver, execute, record, rows

@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError
 
-from event_service.aws import DynamoDb
 from event_service.config import DatabaseSettings
-from event_service.rebuild import Job, compare, main, rebuild
+from event_service.lean_clients import DynamoDb
+from event_service.rebuild import compare, main, rebuild
+from event_service.rebuild_segment import Job
 from local.stack import Stack, create_database
 from tests.conftest import Aws
 from tests.convergence.test_convergence import EVENTS

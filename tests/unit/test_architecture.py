@@ -26,6 +26,7 @@ PURE = {
 }
 ADAPTERS = {
     "aws": set(),
+    "lean_clients": {"aws"},
     "batches": {"deadline", "errors"},
     "database": {"config", "deadline"},
     "event_store": {"batches", "deadline", "errors", "events", "instants", "items"},
@@ -37,12 +38,14 @@ COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
     "api_models": {"instants"},
-    "api": PURE.keys() | {"api_models", "aws", "catalogue", "event_history"},
+    "api_errors": {"errors", "strict_json"},
+    "api": PURE.keys() | {"api_errors", "api_models", "aws", "catalogue", "event_history"},
     "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"}
     | {"timeline_text"},
     "migrate": {"aws", "config", "database"},
     "commands": {"config", "database"},
-    "rebuild": {"aws", "batches", "commands", "config", "database", "errors", "events", "items", "replay"},
+    "rebuild_segment": PURE.keys() | {"aws", "batches", "commands", "database", "lean_clients"},
+    "rebuild": {"commands", "config", "database", "rebuild_segment"},
     "forget": {
         "commands",
         "config",
@@ -55,7 +58,8 @@ COMPOSITION = {
         "projection",
         "replay",
     },
-    "catalogue": {"events", "formats"},
+    "catalogue_examples": set(),
+    "catalogue": {"catalogue_examples", "events", "formats"},
     "check": {"errors", "formats", "pipeline"},
     "deployment": {"config", "database", "migrate"},
 }
