@@ -78,11 +78,12 @@ def merge(connection: TimeLimitedConnection, target: str, requests: Sequence[str
         psycopg.Error: something else went wrong.
 
     """
+    events = f"[{','.join(requests)}]"
     try:
         with connection.transaction():
-            connection.execute(
-                "SELECT merge_notifications(%s::regclass, %s::json)", (target, f"[{','.join(requests)}]")
-            )
+            if target != SHADOW:
+                connection.execute("SELECT note_merged_events(%s::json)", (events,))
+            connection.execute("SELECT merge_notifications(%s::regclass, %s::json)", (target, events))
     except (psycopg.DataError, psycopg.errors.CheckViolation, psycopg.errors.ProgramLimitExceeded):
         if len(requests) == 1:
             return 1

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from event_service.instants import Instant
 
 Effect = Literal["upsert", "delete"]
+Rank = tuple[Instant, bool, str, str]
 EventKey = tuple[str, str]  # an event's stream in the event store and its place there
 
 # What an event of a known type does to the user's notification for the item. Of every other type, events are stored
@@ -64,6 +65,11 @@ class Event:
     def key(self) -> EventKey:
         """Its identity in the event store: stream and place."""
         return self.pk, self.sk
+
+    @property
+    def rank(self) -> Rank:
+        """What decides between the events of a user's item: the greatest does (CONTRACT, section 5)."""
+        return self.occurred_at, self.effect == "delete", self.id, self.pk
 
     @property
     def effect(self) -> Effect | None:

@@ -59,7 +59,7 @@ class Notifications:
         if not events:
             return [], {}
         # Also in halves the older events of an item come first, or their facts would never exist.
-        events = sorted(events, key=_rank)
+        events = sorted(events, key=lambda each: each.event.rank)
         return self._apply(events, deadline, deadline.within(_SECONDS_TO_WAIT_FOR_LOCKS))
 
     def _apply(
@@ -110,10 +110,6 @@ class Notifications:
 
 def _array(objects: Iterable[str]) -> str:
     return "[" + ",".join(objects) + "]"
-
-
-def _rank(each: ToApply) -> tuple[str, bool, str, str]:
-    return each.event.occurred_at, each.event.effect == "delete", each.event.id, each.event.pk
 
 
 def _request(each: ToApply) -> str:

@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from event_service.errors import Rejected
-from event_service.events import Event
+from event_service.events import Event, Rank
 from event_service.instants import Instant
 from event_service.items import Item, data_of
 from event_service.projection import project, read_data
 from event_service.strict_json import compose_object, dumps
-
-Rank = tuple[str, bool, str, str]
 
 # A page of 1 MB may hold many times that, compressed.
 _HELD_CHARACTERS = 4 * 1024 * 1024
@@ -40,28 +38,22 @@ def event_of(item: Item) -> Event:
         raise Rejected("invalid_field", "is missing or cannot be read", type(exc).__name__) from exc
 
 
-def rank_of(event: Event) -> Rank:
-    """Return what decides between the events of a user's item: the greatest does (CONTRACT, section 5)."""
-    return event.occurred_at, event.effect == "delete", event.id, event.pk
-
-
 @dataclass(slots=True)
 class _Latest:
     """The event that decides a notification among those seen, the rank of the one before it, and the earliest."""
 
     rank: Rank
-    sk: str
     notification: str
     before: Rank | None
     first_seen: Instant
 
     def request(self) -> str:
-        _, deletion, event_id, pk = self.rank
+        occurred_at, deletion, event_id, pk = self.rank
         was_live = self.before is not None and not self.before[1]
         return compose_object(
             {
                 "pk": dumps(pk),
-                "sk": dumps(self.sk),
+                "sk": dumps(f"{occurred_at}#{event_id}"),
                 "id": dumps(event_id),
                 "deletion": "true" if deletion else "false",
                 "wasLive": "true" if was_live else "false",
@@ -72,7 +64,7 @@ class _Latest:
 
 
 def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Iterator[list[str]]:
-    """Yield the requests that merge items with an effect, as `merge_notifications` (0007) takes them.
+    """Yield the requests that merge items with an effect, as `commands.merge` takes them.
 
     Each list has one for a user's item, and is of bounded size. What today's code would reject goes to `refuse`.
     Newest first is fastest: of an event that decides nothing only the validity counts.
@@ -82,13 +74,13 @@ def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Ite
     for item in items:
         try:
             event = event_of(item)
-            key, rank = (event.user_id, event.item_id), rank_of(event)
+            key, rank = (event.user_id, event.item_id), event.rank
             known = latest.get(key)
             if known is None or rank > known.rank:
                 notification = project(event)
                 held += len(notification) - (len(known.notification) if known else 0)
                 before, first_seen = (known.rank, known.first_seen) if known else (None, event.occurred_at)
-                latest[key] = _Latest(rank, event.sk, notification, before, first_seen)
+                latest[key] = _Latest(rank, notification, before, first_seen)
             else:
                 read_data(event)
                 if known.before is None or rank > known.before:

@@ -11,64 +11,30 @@ CREATE TABLE merged_events (
 
 COMMENT ON TABLE merged_events IS 'events by which a rebuild changed notifications, and the kind of change; kept for 30 days';
 
--- As before (0006), and notes in merged_events what changed. Two members are new: "sk", and "wasLive", which tells
--- whether the event before it left a live notification, for where the table has no row that knows.
-CREATE OR REPLACE FUNCTION merge_notifications(target regclass, events json)
+-- Notes which of the events that are about to be merged (0006) change notifications, and how. They have two members more:
+-- "sk", and "wasLive", which tells whether the event before left a live notification, for where no row knows.
+CREATE FUNCTION note_merged_events(events json)
 RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    IF target = 'notifications'::regclass THEN
-        -- In the order in which everybody locks rows: nobody changes them between the note and the change.
-        PERFORM FROM notifications AS n
-        JOIN json_to_recordset(events) AS e(notification json) ON n.id = (e.notification ->> 'id')::uuid
-        ORDER BY n.user_id, n.item_id
-        FOR UPDATE OF n;
+    -- In the order in which everybody locks rows: nobody changes them between the note and the change.
+    PERFORM FROM notifications AS n
+    JOIN json_to_recordset(events) AS e(notification json) ON n.id = (e.notification ->> 'id')::uuid
+    ORDER BY n.user_id, n.item_id
+    FOR UPDATE OF n;
 
-        INSERT INTO merged_events (event_pk, event_sk, change)
-        SELECT e.pk, e.sk, CASE WHEN e.deletion THEN 'deleted' WHEN was.live THEN 'updated' ELSE 'created' END
-        FROM json_to_recordset(events) AS e(
-                 pk text, sk text, id text, deletion boolean, "wasLive" boolean, notification json)
-        LEFT JOIN notifications AS n ON n.id = (e.notification ->> 'id')::uuid,
-        LATERAL (SELECT CASE WHEN n.id IS NULL THEN e."wasLive" ELSE n.deleted_at IS NULL END AS live) AS was
-        WHERE (was.live OR NOT e.deletion)
-          AND (n.id IS NULL
-               OR ((e.notification ->> 'updatedAt')::timestamptz, e.deletion, e.id COLLATE "C", e.pk COLLATE "C")
-                > (n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk))
-        ON CONFLICT DO NOTHING;
-    END IF;
-
-    EXECUTE format($merge$
-        INSERT INTO %s AS n (id, user_id, item_id, user_email, item_type, deliver_at, notification_data,
-                             event_id, event_pk, created_at, updated_at, deleted_at)
-        SELECT m.id, m."userId", m."itemId", m."userEmail", m."itemType", m."deliverAt", m."notificationData"::jsonb,
-               e.id, e.pk, e."firstSeen", m."updatedAt", CASE WHEN e.deletion THEN m."updatedAt" END
-        FROM json_to_recordset($1) AS e(pk text, id text, deletion boolean, "firstSeen" timestamptz, notification json),
-             json_to_record(e.notification) AS m(
-                 id uuid, "userId" text, "itemId" text, "userEmail" text, "itemType" text, "deliverAt" timestamptz,
-                 "notificationData" json, "updatedAt" timestamptz)
-        -- The order in which everybody locks rows.
-        ORDER BY m."userId" COLLATE "C", m."itemId" COLLATE "C"
-        -- The first index an insert reaches: another conflict would be an error where apply_events() inserts as well.
-        ON CONFLICT (id) DO UPDATE
-        SET user_email = EXCLUDED.user_email, item_type = EXCLUDED.item_type, deliver_at = EXCLUDED.deliver_at,
-            notification_data = EXCLUDED.notification_data, event_id = EXCLUDED.event_id, event_pk = EXCLUDED.event_pk,
-            created_at = least(n.created_at, EXCLUDED.created_at), updated_at = EXCLUDED.updated_at,
-            deleted_at = EXCLUDED.deleted_at
-        WHERE (EXCLUDED.updated_at, EXCLUDED.deleted_at IS NOT NULL, EXCLUDED.event_id, EXCLUDED.event_pk)
-           >= (n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk)
-          AND (n.event_id, n.event_pk, n.updated_at, n.deleted_at, n.user_email, n.item_type, n.deliver_at,
-               n.notification_data::text)
-              IS DISTINCT FROM
-              (EXCLUDED.event_id, EXCLUDED.event_pk, EXCLUDED.updated_at, EXCLUDED.deleted_at, EXCLUDED.user_email,
-               EXCLUDED.item_type, EXCLUDED.deliver_at, EXCLUDED.notification_data::text)
-    $merge$, target) USING events;
-    -- An event that came too late to decide may still be the earliest. The rows are locked by now.
-    EXECUTE format($first$
-        UPDATE %s AS n SET created_at = e."firstSeen"
-        FROM json_to_recordset($1) AS e("firstSeen" timestamptz, notification json)
-        WHERE n.id = (e.notification ->> 'id')::uuid AND e."firstSeen" < n.created_at
-    $first$, target) USING events;
+    INSERT INTO merged_events (event_pk, event_sk, change)
+    SELECT e.pk, e.sk, CASE WHEN e.deletion THEN 'deleted' WHEN was.live THEN 'updated' ELSE 'created' END
+    FROM json_to_recordset(events) AS e(
+             pk text, sk text, id text, deletion boolean, "wasLive" boolean, notification json)
+    LEFT JOIN notifications AS n ON n.id = (e.notification ->> 'id')::uuid,
+    LATERAL (SELECT CASE WHEN n.id IS NULL THEN e."wasLive" ELSE n.deleted_at IS NULL END AS live) AS was
+    WHERE (was.live OR NOT e.deletion)
+      AND (n.id IS NULL
+           OR ((e.notification ->> 'updatedAt')::timestamptz, e.deletion, e.id COLLATE "C", e.pk COLLATE "C")
+            > (n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk))
+    ON CONFLICT DO NOTHING;
 END
 $$;
 
