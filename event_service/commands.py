@@ -37,7 +37,9 @@ def open_database(settings: DatabaseSettings) -> TimeLimitedConnection:
         psycopg.Error: it cannot be opened.
 
     """
-    return connect(settings, partial(make_client, "secretsmanager"))
+    connection = connect(settings, partial(make_client, "secretsmanager"))
+    connection.execute("SET timezone = 'UTC'")  # in another zone the last hours of the year 9999 are in no year
+    return connection
 
 
 @contextmanager
@@ -69,10 +71,13 @@ def drop_shadow(connection: TimeLimitedConnection) -> None:
     connection.execute("DELETE FROM rebuild_progress WHERE target = %s", (SHADOW,))
 
 
-def merge(connection: TimeLimitedConnection, target: str, requests: Sequence[str]) -> int:
-    """Merge folded events (`replay.fold`) into a table in savepoints of a transaction; return how many were refused.
+def merge(
+    connection: TimeLimitedConnection, target: str, requests: Sequence[str], *, emptied: bool | None = None
+) -> list[str]:
+    """Merge folded events (`replay.fold`) into a table and return the requests that were refused.
 
-    A row that PostgreSQL refuses for what it holds is left out alone.
+    A row that PostgreSQL refuses for what it holds is left out alone. What is merged into a table that was `emptied`,
+    or was not, is noted, so that events which the service comes to afterwards get their facts; None notes nothing.
 
     Raises:
         psycopg.Error: something else went wrong.
@@ -81,15 +86,18 @@ def merge(connection: TimeLimitedConnection, target: str, requests: Sequence[str
     events = f"[{','.join(requests)}]"
     try:
         with connection.transaction():
-            if target != SHADOW:
-                connection.execute("SELECT note_merged_events(%s::json)", (events,))
+            if emptied is not None:
+                connection.execute("SELECT note_merged_events(%s::json, %s)", (events, emptied))
             connection.execute("SELECT merge_notifications(%s::regclass, %s::json)", (target, events))
     except (psycopg.DataError, psycopg.errors.CheckViolation, psycopg.errors.ProgramLimitExceeded):
         if len(requests) == 1:
-            return 1
+            return [*requests]
         half = len(requests) // 2
-        return merge(connection, target, requests[:half]) + merge(connection, target, requests[half:])
-    return 0
+        return [
+            *merge(connection, target, requests[:half], emptied=emptied),
+            *merge(connection, target, requests[half:], emptied=emptied),
+        ]
+    return []
 
 
 def run(name: str, command: Callable[[], int]) -> int:

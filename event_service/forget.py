@@ -107,6 +107,11 @@ def _renew_rows(task: Forgetting, items: Sequence[Item]) -> None:
     known = [item for item in items if item["eventType"]["S"] in KNOWN_TYPES]
     for requests in fold(known, lambda *_: None):
         merge(task.connection, "notifications", requests)
+    # A batch that has read the event before this erased it must not make a fact of it.
+    task.connection.execute(
+        "DELETE FROM merged_events WHERE notification_id = ANY(%s::uuid[])",
+        ([notification_id(task.user_id, item["pk"]["S"].partition("#")[2]) for item in known],),
+    )
 
 
 def _forget_outbox(task: Forgetting) -> None:

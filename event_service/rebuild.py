@@ -1,8 +1,8 @@
 """Makes the notifications from the event store alone: `python -m event_service.rebuild`.
 
-The event store is scanned in segments side by side, and each page is merged into the table in one transaction with
-the place reached. A rebuild that was broken off, even by a kill, goes on from there when started again. The service
-may be running: the newest event of an item still decides. Nothing is published.
+The event store is scanned in segments side by side, and after each page that is merged into the table the place is
+noted. A rebuild that was broken off, even by a kill, goes on from there when started again. The service may be running:
+the newest event of an item still decides. Nothing is published.
 
 Rows are written, never removed: --verify names those that no stored event accounts for.
 
@@ -12,6 +12,7 @@ Exit status: 0 done, 1 --verify found differences, 2 the rebuild could not be do
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -23,9 +24,10 @@ from typing import Final
 from event_service.commands import SHADOW, alone, drop_shadow, make_client, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
-from event_service.rebuild_segment import DEFAULT_SEGMENTS, NOTIFICATIONS, Job, merge_segment
+from event_service.rebuild_segment import DEFAULT_SEGMENTS, NOTIFICATIONS, Event, Job, merge_segment, stop_with
 
 _DIFFERENCES_NAMED: Final = 20
+_MOST: Final = 1000  # workers, or segments: more help nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +89,14 @@ def compare(job: Job, report: Callable[[Progress], None] = lambda _: None) -> tu
 def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progress], None]) -> Progress:
     where = "WHERE target = %s AND source = %s"
     key = (job.target, job.source)
-    with connection.transaction():
-        connection.execute("DELETE FROM merged_events WHERE merged_at < now() - interval '30 days'")
-        # One of another event store was given up; one of this goes on, with the segments it was started with.
-        connection.execute("DELETE FROM rebuild_progress WHERE target = %s AND source <> %s", key)
-        # One whose rows are gone has nothing to go on with.
-        connection.execute(
-            f"DELETE FROM rebuild_progress WHERE target = %s AND NOT EXISTS (SELECT FROM {job.target})", (job.target,)
-        )
-        if connection.execute(f"SELECT FROM rebuild_progress {where} LIMIT 1", key).fetchone() is None:
-            connection.execute(
-                "INSERT INTO rebuild_progress (target, source, segment) SELECT %s, %s, generate_series(0, %s - 1)",
-                (*key, job.segments),
-            )
+    _prepare_progress(connection, job)
     rows = connection.execute(f"SELECT segment, count(*) OVER () FROM rebuild_progress {where}", key).fetchall()
     sums = f"SELECT sum(scanned)::bigint, sum(events)::bigint, sum(refused)::bigint FROM rebuild_progress {where}"
 
     def progress() -> Progress:
         return Progress(*(connection.execute(sums, key).fetchone() or (0, 0, 0)))
 
-    pool = _pool(job.workers)
+    pool, stop = _pool(job.workers)
     try:
         pending = {pool.submit(merge_segment, job, segment, segments) for segment, segments in rows}
         while pending:
@@ -115,20 +105,52 @@ def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progres
                 each.result()
             report(progress())
     finally:
+        stop()
         pool.shutdown(cancel_futures=True)
     total = progress()
     connection.execute(f"DELETE FROM rebuild_progress {where}", key)
     return total
 
 
-def _pool(workers: int) -> Executor:
+def _prepare_progress(connection: TimeLimitedConnection, job: Job) -> None:
+    """Keep the progress of a rebuild that was broken off, if there is one to go on with, or begin a new one."""
+    target, source = job.target, job.source
+    with connection.transaction():
+        connection.execute("DELETE FROM merged_events WHERE merged_at < now() - interval '30 days'")
+        # There is nothing to go on with where another event store was read, the rows are gone, or all was done.
+        connection.execute(
+            "DELETE FROM rebuild_progress AS p WHERE p.target = %s AND (p.source <> %s OR %s"
+            " OR p.relation IS DISTINCT FROM pg_relation_filenode(p.target::regclass)"
+            f" OR p.begun_at < now() - interval '1 day' OR NOT EXISTS (SELECT FROM {target})"
+            " OR NOT EXISTS (SELECT FROM rebuild_progress AS o WHERE o.target = p.target AND NOT o.done))",
+            (target, source, job.restart),
+        )
+        begun = connection.execute("SELECT min(begun_at)::text FROM rebuild_progress WHERE target = %s", (target,))
+        if (row := begun.fetchone()) and row[0]:
+            print(f"rebuild: going on with the one begun at {row[0]}; --restart begins anew")
+            return
+        connection.execute(
+            "INSERT INTO rebuild_progress (target, source, segment, relation, emptied)"
+            " SELECT %(target)s::text, %(source)s, generate_series(0, %(segments)s - 1),"
+            f" pg_relation_filenode(%(target)s::text::regclass), NOT EXISTS (SELECT FROM {target})",
+            {"target": target, "source": source, "segments": job.segments},
+        )
+
+
+def _pool(workers: int) -> tuple[Executor, Callable[[], None]]:
+    """Return who works, and what makes them stop after the page they are at."""
     if workers == 1:
-        return ThreadPoolExecutor(1)
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+        here = threading.Event()
+        return ThreadPoolExecutor(1, initializer=stop_with, initargs=(here,)), here.set
+    context = multiprocessing.get_context("spawn")
+    everywhere = context.Event()
+    return ProcessPoolExecutor(workers, context, _start_worker, (everywhere,)), everywhere.set
 
 
-def _end_with_parent() -> None:
-    """Let a worker end also where the process that started it was killed."""
+def _start_worker(stop: Event) -> None:
+    """Let a worker end with the process that started it, also where that was killed, and as that says."""
+    stop_with(stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
@@ -166,6 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--workers", type=_positive, default=min(os.cpu_count() or 1, 8), help="processes (%(default)s)"
     )
     parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
+    parser.add_argument("--restart", action="store_true", help="begin anew also where a rebuild was broken off")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="write nothing, and report what a rebuild would change")
     mode.add_argument("--verify", action="store_true", help="the same, and fail where there is any difference")
@@ -173,14 +196,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _positive(text: str) -> int:
-    if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError("is no whole number of 1 or more")
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(f"is no whole number from 1 to {_MOST:,}")
     return int(text)
 
 
 def _rebuild(options: argparse.Namespace) -> int:
     database = DatabaseSettings.from_environment(os.environ)
-    job = Job(database, event_store_table(os.environ), NOTIFICATIONS, options.workers, options.segments)
+    job = Job(
+        database, event_store_table(os.environ), NOTIFICATIONS, options.workers, options.segments, options.restart
+    )
     started = time.monotonic()
     # DynamoDB counts the items every six hours or so.
     report = _print_progress(make_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])

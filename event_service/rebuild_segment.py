@@ -1,10 +1,11 @@
 """One worker's part of a rebuild: a segment of the event store, scanned and merged page by page."""
 
+import json
 import sys
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import botocore.session
 import psycopg
@@ -16,11 +17,11 @@ from event_service.batches import is_transient
 from event_service.commands import merge, open_database
 from event_service.config import DatabaseSettings
 from event_service.database import TimeLimitedConnection
-from event_service.errors import Rejected
-from event_service.events import KNOWN_TYPES
+from event_service.events import KNOWN_TYPES, EventKey
 from event_service.items import Item
 from event_service.lean_clients import DynamoDb
 from event_service.replay import fold
+from event_service.strict_json import texts_of
 
 NOTIFICATIONS: Final = "notifications"
 DEFAULT_SEGMENTS: Final = 4
@@ -39,70 +40,119 @@ _ATTRIBUTES: Final = (
 )
 
 
+class Event(Protocol):
+    """What is common to the events of threads and of processes."""
+
+    def is_set(self) -> bool: ...
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to rebuild from what; one worker works in this process, more in processes of their own."""
+    """What to rebuild from what; one worker works in this process, more in processes of their own.
+
+    `restart` begins anew where a rebuild was broken off.
+    """
 
     database: DatabaseSettings
     source: str
     target: str = NOTIFICATIONS
     workers: int = 1
     segments: int = DEFAULT_SEGMENTS
+    restart: bool = False
+
+
+_stop: Event = threading.Event()
+
+
+def stop_with(event: Event) -> None:
+    """Let segments end after the page they are at once this is set."""
+    global _stop  # noqa: PLW0603  # of a worker, which an executor starts
+    _stop = event
 
 
 def merge_segment(job: Job, segment: int, segments: int) -> None:
     """Merge a segment from where it got to; after a failure that may pass, again from there."""
     failures = 0
-    while True:
+    while not _stop.is_set():
         try:
             with open_database(job.database) as connection:
                 for _ in _merge_pages(connection, job, segment, segments):
                     failures = 0
+                    if _stop.is_set():
+                        break
                 return
         except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, HTTPError) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise
             print(f"rebuild: segment {segment}: {type(exc).__name__}, trying again", file=sys.stderr)
-            time.sleep(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
+            _stop.wait(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
 
 
 def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segments: int) -> Iterator[None]:
     """Merge a segment page by page; yield after each."""
     where = "WHERE target = %s AND segment = %s"
-    pk, sk, done = connection.execute(
-        f"SELECT last_pk, last_sk, done FROM rebuild_progress {where}", (job.target, segment)
-    ).fetchone() or (None, None, True)
+    pk, sk, emptied, done = connection.execute(
+        f"SELECT last_pk, last_sk, emptied, done FROM rebuild_progress {where}", (job.target, segment)
+    ).fetchone() or (None, None, None, True)
     if done:
         return
     for page in _scan(job.source, segment, segments, (pk, sk)):
-        refused = 0
-
-        def refuse(item: Item, reason: Rejected) -> None:
-            nonlocal refused
-            refused += 1
-            place = " ".join(item.get(name, {}).get("S", "?") for name in ("pk", "sk"))
-            print(f"rebuild: refused: {place}: {reason}", file=sys.stderr)
-
-        with connection.transaction():
-            for requests in fold(reversed(page["Items"]), refuse):
-                refused += merge(connection, job.target, requests)
-            last = page.get("LastEvaluatedKey")
-            connection.execute(
-                "UPDATE rebuild_progress SET last_pk = %s, last_sk = %s, done = %s, scanned = scanned + %s,"
-                f" events = events + %s, refused = refused + %s {where}",
-                (
-                    last and last["pk"]["S"],
-                    last and last["sk"]["S"],
-                    last is None,
-                    page["ScannedCount"],
-                    page["Count"],
-                    refused,
-                    job.target,
-                    segment,
-                ),
-            )
+        refused = _merge_page(
+            connection, job.target, page["Items"], emptied=emptied if job.target == NOTIFICATIONS else None
+        )
+        last = page.get("LastEvaluatedKey")
+        connection.execute(
+            "UPDATE rebuild_progress SET last_pk = %s, last_sk = %s, done = %s, scanned = scanned + %s,"
+            f" events = events + %s, refused = refused + %s {where}",
+            (
+                last and last["pk"]["S"],
+                last and last["sk"]["S"],
+                last is None,
+                page["ScannedCount"],
+                page["Count"],
+                refused,
+                job.target,
+                segment,
+            ),
+        )
         yield
+
+
+def _merge_page(connection: TimeLimitedConnection, target: str, items: Sequence[Item], *, emptied: bool | None) -> int:
+    """Merge the events of a page and return how many were refused, by today's code or by PostgreSQL.
+
+    The others of their items decide then. Merged again, a page changes nothing.
+    """
+    left_out: set[EventKey] = set()
+
+    def leave_out(key: EventKey, reason: str) -> None:
+        left_out.add(key)
+        print(f"rebuild: refused: {' '.join(key)}: {reason}", file=sys.stderr)
+
+    pending = [*reversed(items)]
+    while pending:
+        refused = [
+            request
+            for requests in fold(pending, lambda item, reason: leave_out(_key(item), str(reason)))
+            for request in merge(connection, target, requests, emptied=emptied)
+        ]
+        for request in refused:
+            leave_out(_key_of_request(request), "PostgreSQL refuses the row")
+        pending = [item for item in pending if _key(item) not in left_out] if refused else []
+    return len(left_out)
+
+
+def _key(item: Item) -> EventKey:
+    pk, sk = (item.get(name, {}).get("S", "?") for name in ("pk", "sk"))
+    return pk, sk
+
+
+def _key_of_request(request: str) -> EventKey:
+    texts = texts_of(request)
+    pk, event_id = json.loads(texts["pk"]), json.loads(texts["id"])
+    return pk, f"{json.loads(texts_of(texts['notification'])['updatedAt'])}#{event_id}"
 
 
 def _scan(table: str, segment: int, segments: int, start: tuple[str | None, str | None]) -> Iterator[Any]:

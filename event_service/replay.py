@@ -1,7 +1,8 @@
 """Stored events, read back and folded into the notifications they decide."""
 
+import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from event_service.errors import Rejected
 from event_service.events import Event, Rank
@@ -34,33 +35,8 @@ def event_of(item: Item) -> Event:
             causation_id=item["causationId"]["S"] if "causationId" in item else None,
             data=data_of(item),
         )
-    except (KeyError, OSError, EOFError, ValueError) as exc:
+    except (KeyError, OSError, EOFError, ValueError, zlib.error) as exc:
         raise Rejected("invalid_field", "is missing or cannot be read", type(exc).__name__) from exc
-
-
-@dataclass(slots=True)
-class _Latest:
-    """The event that decides a notification among those seen, the rank of the one before it, and the earliest."""
-
-    rank: Rank
-    notification: str
-    before: Rank | None
-    first_seen: Instant
-
-    def request(self) -> str:
-        occurred_at, deletion, event_id, pk = self.rank
-        was_live = self.before is not None and not self.before[1]
-        return compose_object(
-            {
-                "pk": dumps(pk),
-                "sk": dumps(f"{occurred_at}#{event_id}"),
-                "id": dumps(event_id),
-                "deletion": "true" if deletion else "false",
-                "wasLive": "true" if was_live else "false",
-                "firstSeen": dumps(self.first_seen),
-                "notification": self.notification,
-            }
-        )
 
 
 def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Iterator[list[str]]:
@@ -69,28 +45,56 @@ def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Ite
     Each list has one for a user's item, and is of bounded size. What today's code would reject goes to `refuse`.
     Newest first is fastest: of an event that decides nothing only the validity counts.
     """
-    latest: dict[tuple[str, str], _Latest] = {}
+    requests: list[str] = []
     held = 0
+    for chain in _by_notification(items, refuse).values():
+        if request := _request(chain, refuse):
+            requests.append(request)
+            held += len(request)
+        if held > _HELD_CHARACTERS:
+            yield requests
+            requests, held = [], 0
+    if requests:
+        yield requests
+
+
+def _by_notification(
+    items: Iterable[Item], refuse: Callable[[Item, Rejected], None]
+) -> dict[tuple[str, str], list[Item]]:
+    found: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
         try:
+            found[item["userId"]["S"], item["pk"]["S"].partition("#")[2]].append(item)
+        except KeyError as exc:
+            refuse(item, Rejected("invalid_field", "is missing", str(exc.args[0])))
+    return found
+
+
+def _request(chain: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> str | None:
+    """Return what merges the events of a notification; one after the other, because their data may be large."""
+    ranks: list[Rank] = []
+    latest: tuple[Rank, str] | None = None
+    for item in chain:
+        try:
             event = event_of(item)
-            key, rank = (event.user_id, event.item_id), event.rank
-            known = latest.get(key)
-            if known is None or rank > known.rank:
-                notification = project(event)
-                held += len(notification) - (len(known.notification) if known else 0)
-                before, first_seen = (known.rank, known.first_seen) if known else (None, event.occurred_at)
-                latest[key] = _Latest(rank, notification, before, first_seen)
+            if latest is None or event.rank > latest[0]:
+                latest = event.rank, project(event)
             else:
                 read_data(event)
-                if known.before is None or rank > known.before:
-                    known.before = rank
         except Rejected as exc:
             refuse(item, exc)
             continue
-        latest[key].first_seen = min(event.occurred_at, latest[key].first_seen)
-        if held > _HELD_CHARACTERS:
-            yield [each.request() for each in latest.values()]
-            latest, held = {}, 0
-    if latest:
-        yield [each.request() for each in latest.values()]
+        ranks.append(event.rank)
+    if latest is None:
+        return None
+    (_, deletion, event_id, pk), notification = latest
+    return compose_object(
+        {
+            "pk": dumps(pk),
+            "id": dumps(event_id),
+            "deletion": dumps(deletion),
+            "firstSeen": dumps(min(ranks)[0]),
+            "chain": dumps([dict(zip(("occurredAt", "deletion", "id", "pk"), rank, strict=True)) for rank in ranks]),
+            "notification": notification,
+        }
+    )

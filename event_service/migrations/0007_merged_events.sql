@@ -1,19 +1,30 @@
--- What rebuilds changed, and which facts would tell it. A rebuild has none: nearly all of its events had theirs long ago.
--- But one that is stored and not applied yet, because its batch is between the two or died there, has none, and a rebuild
--- must not take it away: when the service comes to apply that event, its fact goes into the outbox.
+-- What rebuilds applied. A rebuild makes no facts: nearly all of its events had theirs long ago. But one that is stored
+-- and not applied yet, because its batch is between the two or died there, has none, and a rebuild must not take it
+-- away: when the service comes to apply that event, its fact goes into the outbox.
 CREATE TABLE merged_events (
-    event_pk  text COLLATE "C" NOT NULL,
-    event_sk  text COLLATE "C" NOT NULL,
-    change    text NOT NULL CHECK (change IN ('created', 'updated', 'deleted')),
-    merged_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (event_pk, event_sk)
+    notification_id uuid NOT NULL,
+    occurred_at     timestamptz NOT NULL,
+    deletion        boolean NOT NULL,
+    event_id        text COLLATE "C" NOT NULL,
+    event_pk        text COLLATE "C" NOT NULL,
+    was_live        boolean NOT NULL,
+    was_at          timestamptz NOT NULL,
+    pending         boolean NOT NULL,
+    merged_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (notification_id, occurred_at, deletion, event_id, event_pk)
 );
 
-COMMENT ON TABLE merged_events IS 'events by which a rebuild changed notifications, and the kind of change; kept for 30 days';
+COMMENT ON TABLE merged_events IS 'events that a rebuild applied, in the order in which they decide; they count for 30 days';
+COMMENT ON COLUMN merged_events.was_live IS 'whether there was a live notification before the first of these events';
+COMMENT ON COLUMN merged_events.was_at IS 'when the event occurred that had decided the row until then; -infinity for no row';
+COMMENT ON COLUMN merged_events.pending IS 'the service had not applied it; false: it may have, in a table that was emptied';
 
--- Notes which of the events that are about to be merged (0006) change notifications, and how. They have two members more:
--- "sk", and "wasLive", which tells whether the event before left a live notification, for where no row knows.
-CREATE FUNCTION note_merged_events(events json)
+-- Notes which of the events that are about to be merged (0006) the rows do not have yet.
+--
+-- events: as merge_notifications() takes them, with one member more: "chain", an array of {"pk", "id", "deletion",
+-- "occurredAt"}, the events of the user and item that were found together.
+-- emptied: the table was empty when the rebuild began, so that what has no row may well have been applied.
+CREATE FUNCTION note_merged_events(events json, emptied boolean)
 RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -24,19 +35,35 @@ BEGIN
     ORDER BY n.user_id, n.item_id
     FOR UPDATE OF n;
 
-    INSERT INTO merged_events (event_pk, event_sk, change)
-    SELECT e.pk, e.sk, CASE WHEN e.deletion THEN 'deleted' WHEN was.live THEN 'updated' ELSE 'created' END
-    FROM json_to_recordset(events) AS e(
-             pk text, sk text, id text, deletion boolean, "wasLive" boolean, notification json)
-    LEFT JOIN notifications AS n ON n.id = (e.notification ->> 'id')::uuid,
-    LATERAL (SELECT CASE WHEN n.id IS NULL THEN e."wasLive" ELSE n.deleted_at IS NULL END AS live) AS was
-    WHERE (was.live OR NOT e.deletion)
-      AND (n.id IS NULL
-           OR ((e.notification ->> 'updatedAt')::timestamptz, e.deletion, e.id COLLATE "C", e.pk COLLATE "C")
-            > (n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk))
+    INSERT INTO merged_events (notification_id, occurred_at, deletion, event_id, event_pk, was_live, was_at, pending)
+    SELECT i.id, c."occurredAt", c.deletion, c.id, c.pk,
+           coalesce(m.was_live, n.deleted_at IS NULL AND n.id IS NOT NULL),
+           coalesce(m.was_at, n.updated_at, '-infinity'),
+           coalesce(m.pending, n.id IS NOT NULL OR NOT emptied)
+    FROM json_to_recordset(events) AS e(chain json, notification json),
+         LATERAL (SELECT (e.notification ->> 'id')::uuid AS id) AS i
+         LEFT JOIN notifications AS n ON n.id = i.id
+         -- A row that a rebuild made, from another stream or an earlier page.
+         LEFT JOIN merged_events AS m
+             ON (m.notification_id, m.occurred_at, m.deletion, m.event_id, m.event_pk)
+              = (n.id, n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk),
+         json_to_recordset(e.chain) AS c(pk text, id text, deletion boolean, "occurredAt" timestamptz)
+    WHERE n.id IS NULL
+       OR c."occurredAt" > m.was_at
+       OR (c."occurredAt", c.deletion, c.id COLLATE "C", c.pk COLLATE "C")
+        > (n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk)
     ON CONFLICT DO NOTHING;
 END
 $$;
+
+-- Columns that tell what a rebuild that was broken off can go on with.
+ALTER TABLE rebuild_progress
+    ADD COLUMN emptied boolean NOT NULL DEFAULT false,
+    ADD COLUMN relation oid,
+    ADD COLUMN begun_at timestamptz NOT NULL DEFAULT now();
+
+COMMENT ON COLUMN rebuild_progress.emptied IS 'whether the target was empty when the rebuild began';
+COMMENT ON COLUMN rebuild_progress.relation IS 'the file node of the target: TRUNCATE gives it another';
 
 -- As before (0003), and sees to the facts of events that a rebuild applied. One member is new: "factless" tells that the
 -- fact of an event is not in the event store; that of one that was stored just now never is.
@@ -49,6 +76,7 @@ AS $$
 DECLARE
     event record;
     old record;
+    noted record;
     kind text;
     first_seen timestamptz;
 BEGIN
@@ -96,13 +124,39 @@ BEGIN
                 kind := CASE WHEN old.deleted_at IS NULL AND event.deletion THEN 'deleted'
                              WHEN old.deleted_at IS NULL THEN 'updated'
                              WHEN NOT event.deletion THEN 'created' END;
-            ELSIF event.factless AND (event.occurred_at, event.event_id, event.pk)
-                                   = (old.updated_at, old.event_id, old.event_pk) THEN
-                DELETE FROM merged_events AS m WHERE m.event_pk = event.pk AND m.event_sk = event.sk
-                RETURNING m.change INTO kind;
-            ELSIF first_seen < old.created_at THEN
-                UPDATE notifications AS n SET created_at = first_seen
-                WHERE n.user_id = event.user_id AND n.item_id = event.item_id;
+            ELSE
+                IF first_seen < old.created_at THEN
+                    UPDATE notifications AS n SET created_at = first_seen
+                    WHERE n.user_id = event.user_id AND n.item_id = event.item_id;
+                END IF;
+                IF event.factless THEN
+                    -- Did a rebuild apply it? Then the kind is what it was in the order of the events.
+                    SELECT coalesce(NOT (
+                               SELECT b.deletion FROM merged_events AS b
+                               WHERE b.notification_id = m.notification_id
+                                 AND (b.occurred_at, b.deletion, b.event_id, b.event_pk)
+                                   < (m.occurred_at, m.deletion, m.event_id, m.event_pk)
+                               ORDER BY b.occurred_at DESC, b.deletion DESC, b.event_id DESC, b.event_pk DESC
+                               LIMIT 1), m.was_live) AS live INTO noted
+                    FROM merged_events AS m
+                    WHERE (m.notification_id, m.occurred_at, m.deletion, m.event_id, m.event_pk)
+                        = (event.id, event.occurred_at, event.deletion, event.event_id, event.pk)
+                      AND m.merged_at > now() - interval '30 days'
+                      -- Or did the service, and another overtook it? Not where all that came later have no fact either.
+                      AND (m.pending OR NOT EXISTS (
+                          SELECT FROM merged_events AS l
+                          WHERE l.notification_id = m.notification_id
+                            AND (l.occurred_at, l.deletion, l.event_id, l.event_pk)
+                              > (m.occurred_at, m.deletion, m.event_id, m.event_pk)
+                            AND NOT EXISTS (
+                                SELECT FROM json_to_recordset(events) AS f(
+                                    pk text, id text, factless boolean, notification json)
+                                WHERE f.factless AND f.pk = l.event_pk AND f.id = l.event_id
+                                  AND (f.notification ->> 'updatedAt')::timestamptz = l.occurred_at)));
+                    kind := CASE WHEN noted.live AND event.deletion THEN 'deleted'
+                                 WHEN noted.live THEN 'updated'
+                                 WHEN noted.live IS NOT NULL AND NOT event.deletion THEN 'created' END;
+                END IF;
             END IF;
         END IF;
 
