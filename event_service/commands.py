@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
@@ -56,7 +56,11 @@ def alone(settings: DatabaseSettings) -> Iterator[TimeLimitedConnection]:
     with open_database(settings) as connection:
         if connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone() != (True,):
             raise CommandError("another rebuild or erasure is running")
-        yield connection
+        try:
+            yield connection
+        finally:
+            with suppress(psycopg.Error):  # a connection that is lost has lost the lock too
+                connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))  # closing does so a moment later
 
 
 def drop_shadow(connection: TimeLimitedConnection) -> None:

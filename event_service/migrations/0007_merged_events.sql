@@ -9,6 +9,8 @@ CREATE TABLE merged_events (
     event_pk        text COLLATE "C" NOT NULL,
     was_live        boolean NOT NULL,
     was_at          timestamptz NOT NULL,
+    was_id          text COLLATE "C" NOT NULL,
+    was_pk          text COLLATE "C" NOT NULL,
     pending         boolean NOT NULL,
     merged_at       timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (notification_id, occurred_at, deletion, event_id, event_pk)
@@ -16,7 +18,7 @@ CREATE TABLE merged_events (
 
 COMMENT ON TABLE merged_events IS 'events that a rebuild applied, in the order in which they decide; they count for 30 days';
 COMMENT ON COLUMN merged_events.was_live IS 'whether there was a live notification before the first of these events';
-COMMENT ON COLUMN merged_events.was_at IS 'when the event occurred that had decided the row until then; -infinity for no row';
+COMMENT ON COLUMN merged_events.was_at IS 'with was_id and was_pk, the event that had decided the row; -infinity for no row';
 COMMENT ON COLUMN merged_events.pending IS 'the service had not applied it; false: it may have, in a table that was emptied';
 
 -- Notes which of the events that are about to be merged (0006) the rows do not have yet.
@@ -35,10 +37,13 @@ BEGIN
     ORDER BY n.user_id, n.item_id
     FOR UPDATE OF n;
 
-    INSERT INTO merged_events (notification_id, occurred_at, deletion, event_id, event_pk, was_live, was_at, pending)
+    INSERT INTO merged_events (notification_id, occurred_at, deletion, event_id, event_pk,
+                               was_live, was_at, was_id, was_pk, pending)
     SELECT i.id, c."occurredAt", c.deletion, c.id, c.pk,
            coalesce(m.was_live, n.deleted_at IS NULL AND n.id IS NOT NULL),
            coalesce(m.was_at, n.updated_at, '-infinity'),
+           coalesce(m.was_id, n.event_id, ''),
+           coalesce(m.was_pk, n.event_pk, ''),
            coalesce(m.pending, n.id IS NOT NULL OR NOT emptied)
     FROM json_to_recordset(events) AS e(chain json, notification json),
          LATERAL (SELECT (e.notification ->> 'id')::uuid AS id) AS i
@@ -49,7 +54,8 @@ BEGIN
               = (n.id, n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk),
          json_to_recordset(e.chain) AS c(pk text, id text, deletion boolean, "occurredAt" timestamptz)
     WHERE n.id IS NULL
-       OR c."occurredAt" > m.was_at
+       OR (c."occurredAt", c.deletion, c.id COLLATE "C", c.pk COLLATE "C")
+        > (m.was_at, NOT m.was_live, m.was_id, m.was_pk)
        OR (c."occurredAt", c.deletion, c.id COLLATE "C", c.pk COLLATE "C")
         > (n.updated_at, n.deleted_at IS NOT NULL, n.event_id, n.event_pk)
     ON CONFLICT DO NOTHING;
