@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid5
 
-from event_service.events import NAMESPACE, Event, EventKey
+from event_service.events import NAMESPACE, Event, EventKey, notification_id
 from event_service.instants import Instant
 from event_service.strict_json import compose_object, dumps, same_value, texts_of
 
@@ -57,10 +57,11 @@ def fact_of(change: Change) -> Event:
     )
 
 
-def keys_of_facts(event: Event, notification_id: str) -> list[EventKey]:
+def keys_of_facts(event: Event) -> list[EventKey]:
     """Return the keys of the facts that an event with an effect may have caused; it caused one of them at most."""
     changes = ("deleted",) if event.effect == "delete" else ("created", "updated")
-    return [fact_of(Change(event.pk, event.sk, change, notification_id, "", None, "")).key for change in changes]
+    id_ = notification_id(event.user_id, event.item_id)
+    return [fact_of(Change(event.pk, event.sk, change, id_, "", None, "")).key for change in changes]
 
 
 @dataclass(frozen=True, slots=True)

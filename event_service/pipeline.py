@@ -13,7 +13,7 @@ from event_service.deadline import Deadline
 from event_service.envelope import open_envelope
 from event_service.errors import RecordError, Unavailable, internal_error, out_of_time
 from event_service.event_store import EventStore
-from event_service.events import Event, EventKey, notification_id
+from event_service.events import Event, EventKey
 from event_service.facts import Change, fact_of, keys_of_facts, may_be_truncated
 from event_service.formats import read_event
 from event_service.items import check_size
@@ -103,7 +103,7 @@ def _append(report: Report, stages: Stages, deadline: Deadline) -> None:
 def _look_for_facts(report: Report, stages: Stages, deadline: Deadline) -> None:
     """Find out which duplicates have no fact: a rebuild, which makes none, may have applied them before we did."""
     duplicates = [
-        (entry, keys_of_facts(entry.event, notification_id(entry.event.user_id, entry.event.item_id)))
+        (entry, keys_of_facts(entry.event))
         for entry in report.entries
         if entry.event and entry.notification and not entry.error and not entry.factless
     ]

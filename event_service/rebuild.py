@@ -24,7 +24,7 @@ from typing import Final
 from event_service.commands import SHADOW, alone, drop_shadow, make_client, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
-from event_service.rebuild_segment import DEFAULT_SEGMENTS, NOTIFICATIONS, Event, Job, merge_segment, stop_with
+from event_service.rebuild_segment import DEFAULT_SEGMENTS, NOTIFICATIONS, Job, StopSign, merge_segment, stop_with
 
 _DIFFERENCES_NAMED: Final = 20
 _MOST: Final = 1000  # workers, or segments: more help nobody
@@ -147,7 +147,7 @@ def _pool(workers: int) -> tuple[Executor, Callable[[], None]]:
     return ProcessPoolExecutor(workers, context, _start_worker, (everywhere,)), everywhere.set
 
 
-def _start_worker(stop: Event) -> None:
+def _start_worker(stop: StopSign) -> None:
     """Let a worker end with the process that started it, also where that was killed, and as that says."""
     stop_with(stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -40,8 +40,8 @@ _ATTRIBUTES: Final = (
 )
 
 
-class Event(Protocol):
-    """What is common to the events of threads and of processes."""
+class StopSign(Protocol):
+    """What the `Event` of threads and that of processes have in common."""
 
     def is_set(self) -> bool: ...
     def wait(self, timeout: float | None = None) -> bool: ...
@@ -62,13 +62,13 @@ class Job:
     restart: bool = False
 
 
-_stop: Event = threading.Event()
+_stop: StopSign = threading.Event()
 
 
-def stop_with(event: Event) -> None:
+def stop_with(sign: StopSign) -> None:
     """Let segments end after the page they are at once this is set."""
     global _stop  # noqa: PLW0603  # of a worker, which an executor starts
-    _stop = event
+    _stop = sign
 
 
 def merge_segment(job: Job, segment: int, segments: int) -> None:
