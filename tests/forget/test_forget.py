@@ -1,6 +1,8 @@
 """A person's personal data is erased everywhere, every event stays, and nothing brings the data back."""
 
+import contextlib
 import gzip
+import io
 import json
 from typing import Any
 
@@ -11,6 +13,7 @@ from event_service.commands import SHADOW, alone, make_client, open_database
 from event_service.config import DatabaseSettings
 from event_service.facts import Change, fact_of, message_of
 from event_service.forget import Forgetting, forget, main
+from event_service.notifications import Notifications
 from event_service.rebuild import compare, rebuild
 from event_service.rebuild_segment import Job
 from tests.conftest import Aws
@@ -286,3 +289,21 @@ def test_another_producers_event_of_a_facts_type_is_found(aws: Aws, url: str) ->
     ]
     assert SECRET not in json.dumps(item)
     assert item["forgottenAt"]
+
+
+def test_a_batch_that_was_about_to_apply_brings_nothing_back(
+    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has stored its event, a rebuild applied that, the person is forgotten: there must be no fact of the event."""
+    apply = Notifications.apply
+
+    def forget_first(self: Notifications, events: Any, deadline: Any) -> Any:
+        rebuild(job(aws, url))
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert main(["--user", "user-a", "--yes"]) == 0
+        return apply(self, events, deadline)
+
+    monkeypatch.setattr(Notifications, "apply", forget_first)
+    deliver([record("reminder:updated", "user-a", "user-a-1", 50, userEmail=EMAIL, data=DATA)])
+    assert published(aws, 0) == []
+    assert SECRET not in json.dumps(list(of_user(stored(aws), "user-a").values()))

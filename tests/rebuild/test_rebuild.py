@@ -1,5 +1,7 @@
 """The notifications made from the event store alone: the rows the live service wrote, whatever happens meanwhile."""
 
+import contextlib
+import io
 import itertools
 import json
 import os
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError
 
 from event_service.config import DatabaseSettings
+from event_service.handler import lambda_handler
 from event_service.lean_clients import DynamoDb
 from event_service.rebuild import compare, main, rebuild
 from event_service.rebuild_segment import Job
@@ -218,6 +221,79 @@ def test_a_rebuild_whose_rows_are_gone_begins_anew(aws: Aws, service_environment
     )
     assert rebuild(job(service_environment)).events == 10
     assert execute(url, "SELECT count(*) FROM notifications") == [(10,)]
+
+
+def test_a_rebuild_whose_table_was_emptied_and_filled_again_begins_anew(
+    aws: Aws, service_environment: dict[str, str]
+) -> None:
+    """The running service had a first new row in it before the rebuild was started again."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(10)])
+    execute(
+        url,
+        "INSERT INTO rebuild_progress (target, source, segment, done, relation)"
+        " SELECT 'notifications', %s, segment, segment = 0, pg_relation_filenode('notifications')"
+        " FROM generate_series(0, 1) AS segment",
+        (aws.table,),
+    )
+    execute(url, "TRUNCATE notifications")
+    deliver([record("reminder:created", "user", "new", 20)])
+    assert rebuild(job(service_environment)).events == 11
+    assert execute(url, "SELECT count(*) FROM notifications") == [(11,)]
+
+
+def test_a_rebuild_goes_on_unless_it_is_told_not_to(
+    aws: Aws, service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is done is not done again, and it says so; `--restart` does it again; and nothing goes on from an end."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(40)])
+    begun = (
+        "INSERT INTO rebuild_progress (target, source, segment, done, relation)"
+        " SELECT 'notifications', %s, segment, segment < %s, pg_relation_filenode('notifications')"
+        " FROM generate_series(0, 1) AS segment"
+    )
+    seen = []
+    for done, restart in ((1, False), (1, True), (2, False)):
+        execute(url, begun, (aws.table, done))
+        seen.append(rebuild(job(service_environment, restart=restart)).events)
+        assert ("going on with the one begun at" in capsys.readouterr().out) == (len(seen) == 1)
+    assert seen[0] < 40
+    assert seen[1:] == [40, 40]
+
+
+def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
+    aws: Aws, service_environment: dict[str, str], stack: Stack
+) -> None:
+    """It does not scan its segments to the end first, and the next run goes on."""
+    seed(stack.endpoint_url, aws.table, history(20_000, 2000))
+    process = command(service_environment)
+    with psycopg.connect(service_environment["DATABASE_URL"], autocommit=True) as watching:
+        while not watching.execute("SELECT FROM rebuild_progress WHERE last_pk IS NOT NULL").rowcount:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+        assert (process.returncode, errors) == (2, "rebuild: broken off; the same command continues\n")
+        assert watching.execute("SELECT bool_or(done) FROM rebuild_progress").fetchone() == (False,)
+    assert rebuild(job(service_environment)).scanned == 20_000
+
+
+def test_an_event_whose_row_postgresql_refuses_leaves_the_one_before(
+    aws: Aws, service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the live service did."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", "item", 1), record("reminder:created", "user", "other", 1)])
+    live = rows(url)
+    execute(url, "ALTER TABLE notifications ADD CHECK (notification_data ->> 'message' <> '2')")
+    refused = record("reminder:updated", "user", "item", 2)
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert lambda_handler({"Records": [refused]}, None)["batchItemFailures"]
+    execute(url, "TRUNCATE notifications")
+    progress = rebuild(job(service_environment))
+    assert (progress.refused, rows(url)) == (1, live)
+    place = f"reminder#item 2026-11-23T12:00:02.000000Z#{refused['messageId']}"
+    assert f"rebuild: refused: {place}: PostgreSQL refuses the row" in capsys.readouterr().err
 
 
 def test_a_scan_that_fails_for_a_while_goes_on(
