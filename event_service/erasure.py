@@ -22,15 +22,20 @@ _PERSONAL_NAMES: Final = frozenset(
         "name",
         "firstname",
         "lastname",
+        "surname",
         "fullname",
         "displayname",
+        "username",
+        "nickname",
         "phone",
         "phonenumber",
+        "mobile",
+        "mobilenumber",
         "address",
     )
 )
 # and texts by what is in them; but ids stay, of whatever form: `id`, `itemId`, `item_id`; not `paid`, nor `emailId`.
-_PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|[a-z]://|mailto:|www\.", re.IGNORECASE)
+_PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|[a-z]://|mailto:|www\.|\w\.[a-z]{2,}(:\d+)?/", re.IGNORECASE)
 _ID: Final = re.compile(r"(?i:id)|.*(?:Id|[a-z0-9]ID|[_-](?i:id))", re.DOTALL)
 
 

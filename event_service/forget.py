@@ -23,7 +23,7 @@ from event_service.erasure import emptied, redact
 from event_service.events import KNOWN_TYPES, notification_id
 from event_service.facts import Change, fact_of
 from event_service.instants import format_instant, now
-from event_service.items import Item, to_item
+from event_service.items import UNREADABLE, Item, to_item
 from event_service.replay import fold
 
 
@@ -54,7 +54,7 @@ def forget(task: Forgetting) -> None:
         item_ids |= {item["pk"]["S"].partition("#")[2] for item in page}
         left = [_forget_item(task, item, "events") for item in page]
         if task.writes:
-            _renew_rows(task, left)
+            _renew_rows(task, [item for item in left if item is not None])
     rows = task.connection.execute("SELECT item_id FROM notifications WHERE user_id = %s", (task.user_id,)).fetchall()
     item_ids |= {item_id for (item_id,) in rows}
     for item_id in sorted(item_ids):
@@ -77,8 +77,16 @@ def _pages(task: Forgetting, *, value: str, **request: Any) -> Iterator[list[Ite
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
-def _forget_item(task: Forgetting, item: Item, kind: str) -> Item:
-    left = emptied(item)
+def _forget_item(task: Forgetting, item: Item, kind: str) -> Item | None:
+    """Erase what of an item is personal and return what is left; of one that cannot be read, nothing is erased."""
+    try:
+        left = emptied(item)
+    except UNREADABLE:
+        if not task.writes:  # reading it back, this is what is left
+            print(f"forget: eventData cannot be read: {item['pk']['S']} {item['sk']['S']}", file=sys.stderr)
+            task.seen[f"unreadable {kind}"] += 1
+            task.personal[f"unreadable {kind}"] += 1
+        return None
     task.seen[kind] += 1
     if left == item and "forgottenAt" in item:
         return left

@@ -1,6 +1,7 @@
 """Events as the items of the event store."""
 
 import gzip
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,9 @@ from event_service.events import FACT_TYPES, Event
 from event_service.facts import MAX_MESSAGE_BYTES, Change, fact_of, message_of, same_fact_data
 from event_service.instants import Instant, epoch_seconds
 from event_service.strict_json import same_value
+
+# What an item of another writer, or of a damaged table, may cost whoever reads it.
+UNREADABLE: Final = (KeyError, OSError, EOFError, ValueError, zlib.error)
 
 Item = Mapping[str, Any]  # attribute name -> typed value, {"S": text}, {"B": bytes} or {"N": digits}
 
@@ -52,7 +56,7 @@ def data_attributes(data: str) -> dict[str, Any]:
 
 
 def data_of(item: Item) -> str:
-    """Return the `eventData` of an item as the JSON text that was stored."""
+    """Return the `eventData` of an item as the JSON text that was stored, or raise one of `UNREADABLE`."""
     value = item["eventData"]
     return gzip.decompress(value["B"]).decode() if "eventDataEncoding" in item else str(value["S"])
 

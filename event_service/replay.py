@@ -1,13 +1,12 @@
 """Stored events, read back and folded into the notifications they decide."""
 
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from event_service.errors import Rejected
 from event_service.events import Event, Rank
 from event_service.instants import Instant
-from event_service.items import Item, data_of
+from event_service.items import UNREADABLE, Item, data_of
 from event_service.projection import project, read_data
 from event_service.strict_json import compose_object, dumps
 
@@ -35,8 +34,9 @@ def event_of(item: Item) -> Event:
             causation_id=item["causationId"]["S"] if "causationId" in item else None,
             data=data_of(item),
         )
-    except (KeyError, OSError, EOFError, ValueError, zlib.error) as exc:
-        raise Rejected("invalid_field", "is missing or cannot be read", type(exc).__name__) from exc
+    except UNREADABLE as exc:
+        field = str(exc.args[0]) if isinstance(exc, KeyError) else "eventData"
+        raise Rejected("invalid_field", "is missing or cannot be read", field) from exc
 
 
 def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Iterator[list[str]]:

@@ -23,6 +23,10 @@ from event_service.erasure import redact
         ({"title": "Dentist", "note": {"deep": 1}}, {"title": "", "note": None}),
         ({"a": [{"b": {"message": "x", "kept": 1}}]}, {"a": [{"b": {"message": "", "kept": 1}}]}),
         ({"sender": "Al <a@b.example>", "see": ["HTTPS://x", "y"]}, {"sender": "", "see": ["", "y"]}),
+        (
+            {"see": "at Zoom.us/j/1", "there": ["b.example:80/x", "1.5/2", "and/or"], "user_name": "al", "mobile": 1},
+            {"see": "", "there": ["", "1.5/2", "and/or"], "user_name": "", "mobile": None},
+        ),
         ({"id": "a@b.example", "userId": "https://x", "messageId": "m"}, None),
         (
             {"paid": "a@b.example", "android": "ftp://x", "item_id": "https://x"},

@@ -266,6 +266,21 @@ def test_it_says_what_is_left(url: str, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "left: " in capsys.readouterr().out
 
 
+def test_what_cannot_be_read_is_named_and_no_obstacle(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """All else is erased; the key of what is left is printed, and the command fails."""
+    damaged: dict[str, Json] = {name: {"S": name} for name in ("pk", "sk")}
+    damaged |= {"userId": {"S": "user-a"}, "eventDataEncoding": {"S": "gzip"}, "eventData": {"B": b"\x1f\x8b damaged"}}
+    aws.dynamodb.put_item(TableName=aws.table, Item=damaged)
+    assert main(["--user", "user-a", "--dry-run"]) == 0
+    capsys.readouterr()
+    assert main(["--user", "user-a", "--yes"]) == 1
+    output = capsys.readouterr()
+    assert output.err == "forget: eventData cannot be read: pk sk\n"
+    assert "left: 0 of 8 events, 0 of 7 facts, 0 of 5 notifications, 1 of 1 unreadable events" in output.out
+    aws.dynamodb.delete_item(TableName=aws.table, Key={name: damaged[name] for name in ("pk", "sk")})
+    assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
+
+
 @pytest.mark.parametrize("variable", ["EVENT_STORE_TABLE", "DATABASE_URL"])
 def test_what_is_missing_is_named(
     variable: str,

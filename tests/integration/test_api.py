@@ -232,3 +232,17 @@ def test_a_timeline_that_cannot_be_printed_says_why(
     monkeypatch.delenv("EVENT_STORE_TABLE")
     assert history.main(["reminder", "unknown"]) == 2
     assert "EVENT_STORE_TABLE is not set" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_timeline_without_a_traceback(
+    aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the exit status that a shell has for it."""
+    store(aws, pool, event(10))
+
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(history, "paragraph", interrupted)
+    assert history.main(["reminder", "item-1"]) == 130
+    assert capsys.readouterr() == ("", "")

@@ -1,6 +1,7 @@
 """The notifications made from the event store alone: the rows the live service wrote, whatever happens meanwhile."""
 
 import contextlib
+import gzip
 import io
 import itertools
 import json
@@ -132,15 +133,19 @@ def test_what_todays_code_rejects_is_counted_and_no_obstacle(
     bad = record("reminder:updated", "user-a", "item-1", 2, data={"message": "no date"})
     item = {"pk": "reminder#item-1", "eventType": "reminder:updated", "userId": "user-a", "id": "x"}
     item |= {"occurredAt": "2026-11-23T12:00:02.000000Z", "eventData": json.loads(bad["body"])["eventData"] and "{}"}
-    for sk, left_out in (("a", ""), ("b", "id"), ("c", "eventData")):
-        attributes = {name: {"S": value} for name, value in (item | {"sk": sk}).items() if name != left_out}
-        aws.dynamodb.put_item(TableName=aws.table, Item=attributes)
+    for sk, left_out in (("a", ""), ("b", "id"), ("c", "eventData"), ("d", "eventData")):
+        attributes: dict[str, Any] = {
+            name: {"S": value} for name, value in (item | {"sk": sk}).items() if name != left_out
+        }
+        damaged = {"eventData": {"B": gzip.compress(b"{}")[:10] + b"\xff"}, "eventDataEncoding": {"S": "gzip"}}
+        aws.dynamodb.put_item(TableName=aws.table, Item=attributes | (damaged if sk == "d" else {}))
     execute(url, "TRUNCATE notifications")
 
     progress = rebuild(job(service_environment))
 
-    assert (progress.events, progress.refused) == (4, 3)
+    assert (progress.events, progress.refused) == (5, 4)
     errors = capsys.readouterr().err
+    assert "refused: reminder#item-1 d: eventData: is missing or cannot be read" in errors
     assert "refused: reminder#item-1 a: eventData.date: is missing" in errors
     assert rows(url) == live
 
