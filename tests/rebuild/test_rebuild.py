@@ -22,10 +22,12 @@ from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError
 
 from event_service.config import DatabaseSettings
+from event_service.events import notification_id
 from event_service.handler import lambda_handler
 from event_service.lean_clients import DynamoDb
 from event_service.rebuild import compare, main, rebuild
 from event_service.rebuild_segment import Job
+from event_service.replay import event_of
 from local.stack import Stack, create_database
 from tests.conftest import Aws
 from tests.convergence.test_convergence import EVENTS
@@ -192,12 +194,24 @@ def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: di
     """With SIGKILL in the middle, its workers end too, and the next run scans only what was left."""
     url = service_environment["DATABASE_URL"]
     seed(stack.endpoint_url, aws.table, history(20_000, 2000))
-    process = command(service_environment)
-    with psycopg.connect(url, autocommit=True) as watching:
-        while not watching.execute("SELECT FROM rebuild_progress WHERE last_pk IS NOT NULL").rowcount:
+    last = aws.dynamodb.scan(TableName=aws.table, Segment=1, TotalSegments=2)
+    while "LastEvaluatedKey" in last:
+        last = aws.dynamodb.scan(
+            TableName=aws.table, Segment=1, TotalSegments=2, ExclusiveStartKey=last["LastEvaluatedKey"]
+        )
+    event = event_of(last["Items"][-1])
+    with psycopg.connect(url, autocommit=True) as watching, psycopg.connect(url) as holding:
+        # So that it cannot get to its end: its last page waits for what becomes of this row.
+        holding.execute(
+            "INSERT INTO notifications SELECT %s, %s, %s, NULL, '-', NULL, '{}', '-', '-', now(), now(), now()",
+            (notification_id(event.user_id, event.item_id), event.user_id, event.item_id),
+        )
+        process = command(service_environment)
+        while not watching.execute("SELECT FROM rebuild_progress WHERE scanned > 0").rowcount:
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.communicate()
+        holding.rollback()
         others = (
             "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'event-service'"
         )
@@ -272,14 +286,17 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
 ) -> None:
     """It does not scan its segments to the end first, and the next run goes on."""
     seed(stack.endpoint_url, aws.table, history(20_000, 2000))
-    process = command(service_environment)
-    with psycopg.connect(service_environment["DATABASE_URL"], autocommit=True) as watching:
-        while not watching.execute("SELECT FROM rebuild_progress WHERE last_pk IS NOT NULL").rowcount:
+    url = service_environment["DATABASE_URL"]
+    with psycopg.connect(url) as holding:
+        holding.execute("LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE")
+        process = command(service_environment)
+        waiting = "SELECT FROM pg_locks WHERE relation = 'notifications'::regclass AND NOT granted"
+        while holding.execute(waiting).rowcount < 2:  # each worker with its first page
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
-        assert (process.returncode, errors) == (2, "rebuild: broken off; the same command continues\n")
-        assert watching.execute("SELECT bool_or(done) FROM rebuild_progress").fetchone() == (False,)
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (2, "rebuild: broken off; the same command continues\n")
+    assert execute(url, "SELECT bool_or(done), sum(scanned) > 0 FROM rebuild_progress") == [(False, True)]
     assert rebuild(job(service_environment)).scanned == 20_000
 
 
