@@ -167,9 +167,10 @@ def _print_progress(total: int) -> Callable[[Progress], None]:
     def report(progress: Progress) -> None:
         before.append(progress.scanned)  # after a restart, what was done before it counts for no rate
         rate = (progress.scanned - before[0]) / (time.monotonic() - started)
+        speed = f", {rate:,.0f} items/s" if rate else ""  # not with the first report, and so not where one is all
         left = f", about {(total - progress.scanned) / rate:.0f} s left" if rate and total > progress.scanned else ""
         of = f" of about {total:,}" if total else ""
-        print(f"rebuild: {progress.scanned:,}{of} items, {progress.events:,} events, {rate:,.0f} items/s{left}")
+        print(f"rebuild: {progress.scanned:,}{of} items, {progress.events:,} events{speed}{left}")
 
     return report
 
