@@ -289,7 +289,10 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
     url = service_environment["DATABASE_URL"]
     with psycopg.connect(url) as holding:
         holding.execute("LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE")
+        # Tests that a shell started in the background ignore the signal, and so would what they start.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         process = command(service_environment)
+        signal.signal(signal.SIGINT, before)
         waiting = "SELECT FROM pg_locks WHERE relation = 'notifications'::regclass AND NOT granted"
         while holding.execute(waiting).rowcount < 2:  # each worker with its first page
             assert process.poll() is None
