@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Final
 
 from event_service.events import FACT_TYPES, KNOWN_TYPES, Effect
-from event_service.strict_json import compose_object, dumps, same_value, texts_of
+from event_service.strict_json import compose_object, dumps, same_value, string_of, texts_of
 
 _EFFECTS: Final[dict[str, Effect]] = {
     **KNOWN_TYPES,
@@ -62,7 +62,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A field of `eventData` and the JSON texts of its values; None where it is absent."""
+    """A field of `eventData`, or `userEmail`, and the JSON texts of its values; None where it is absent."""
 
     field: str
     old: str | None
@@ -81,30 +81,35 @@ def deciding(newest_first: Iterable[Record], user_id: str | None = None) -> Reco
 
     `newest_first` is the stream of one item up to the instant that is asked about. Of the events with an effect the one
     with the greatest `occurredAt` decides; at the same instant a deletion wins, then the greatest id (CONTRACT,
-    section 5). An item of a type that the service does not know is as its last event says. None: nothing is known.
+    section 5). An item of a type that the service does not know is as its last event says. None: it has no state yet.
     """
     last: Record | None = None
     best: Record | None = None
     for record in newest_first:
-        bound = best or (None if record.has_known_item else last)
+        bound = best or last
         if bound is not None and record.occurred_at < bound.occurred_at:
             break
         if user_id is not None and record.user_id != user_id:
             continue
-        last = last or record
+        if not record.has_known_item:
+            last = last or record
         if record.effect is not None:
             best = max(best or record, record, key=_rank)
     return best or last
 
 
-def _rank(record: Record) -> tuple[bool, str]:
+def _rank(record: Record) -> tuple[bool, str, str]:
     """Return what decides between events of one instant; facts follow those that caused them, as their row did."""
-    cause = record.causation_id if record.event_type in FACT_TYPES else None
-    return record.effect == "delete", cause or record.id
+    event_id, pk = record.id, record.pk
+    if record.event_type in FACT_TYPES:
+        about = texts_of(record.data)
+        event_id = record.causation_id or record.id
+        pk = f"{string_of(about.get('itemType'))}#{string_of(about.get('itemId'))}"
+    return record.effect == "delete", event_id, pk
 
 
 def differences(old: Record | None, new: Record | None) -> list[FieldChange]:
-    """Return what differs between the data of two events, field by field; a deletion, or None, has no fields."""
+    """Return what differs between what two events say, field by field; a deletion, or None, says nothing."""
     before, after = _fields(old), _fields(new)
     return [
         FieldChange(name, before.get(name), after.get(name))
@@ -116,7 +121,8 @@ def differences(old: Record | None, new: Record | None) -> list[FieldChange]:
 def _fields(record: Record | None) -> dict[str, str]:
     if record is None or record.effect == "delete":
         return {}
-    return texts_of(record.data)
+    email = {} if record.user_email is None else {"userEmail": dumps(record.user_email)}
+    return texts_of(record.data) | email
 
 
 def with_changes(records: Iterable[Record]) -> Iterator[tuple[Record, list[FieldChange]]]:
