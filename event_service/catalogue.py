@@ -24,13 +24,18 @@ _ATTRIBUTES: Final = {
 }
 
 
+_DATE: Final = "When to notify, in RFC 3339 and the years 1-9999 in UTC; `notifyOffset` is subtracted already."
+
+
 class ScheduledData(BaseModel):
-    """The `eventData` of the known types. What a type does not require, the function does not check either."""
+    """The `eventData` of the known types, as producers send it.
+
+    The function itself insists on nothing but a required `date`, and keeps whatever else there is as it came.
+    """
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
-    date: InstantText | None = None
-    """When to notify, in RFC 3339 and the years 1-9999 in UTC; `notifyOffset` is subtracted already."""
+    date: InstantText | None = Field(None, description=_DATE)
     id: str | None = None
     userId: str | None = None
     isRecurring: bool | None = None
@@ -44,7 +49,9 @@ class ScheduledData(BaseModel):
     """When the producer changed the item: the event's time where it brings none of its own."""
 
 
-UpsertData = create_model("UpsertData", __base__=ScheduledData, __doc__=ScheduledData.__doc__, date=(InstantText, ...))
+UpsertData = create_model(
+    "UpsertData", __base__=ScheduledData, __doc__=ScheduledData.__doc__, date=(InstantText, Field(description=_DATE))
+)
 
 
 class FactData(BaseModel):
@@ -116,6 +123,7 @@ def asyncapi() -> Json:
         "contentType": "application/json",
         "headers": _headers(None),
         "payload": _any_format({"type": "object"}, None),
+        "examples": examples_of("order:placed"),
     }
     facts = {_key(each["name"]): _message(each) for each in types if each["direction"] == "out"}
     return {
@@ -173,31 +181,32 @@ def _headers(name: str | None) -> Json:
 def _any_format(data: Json, name: str | None) -> Json:
     """Return the schema of an event in any of the formats that are let in."""
     native = _plain_schema(data, name)
-    bare = ("eventType", "itemType", "id", "occurredAt", "causationId")
+    required = [field for field in native["required"] if field != "eventType"]  # it may be a message attribute
     legacy = native | {
         "title": "Legacy",
-        "description": "The type stands in the message attributes, the time in the envelope or in eventData.updatedAt.",
-        "required": [field for field in native["required"] if field not in bare],
-        "properties": {key: schema for key, schema in native["properties"].items() if key not in bare},
-        "not": {"anyOf": [{"required": [field]} for field in ("id", "occurredAt", "specversion")]},
+        "description": "What the body does not have stands in the message attributes (the type) and the envelope (the"
+        " id and, unless eventData.updatedAt has it, the time).",
+        "required": required,
+        "properties": {key: schema for key, schema in native["properties"].items() if key != "id"},
+        "not": {"anyOf": [{"required": [field]} for field in ("id", "specversion")]},
     }
     native |= {
         "title": "Native",
         "description": "What stands in the body wins over the message attributes.",
-        "required": [*(field for field in native["required"] if field != "eventType"), "id", "occurredAt"],
+        "required": [*required, "id", "occurredAt"],
         "not": {"required": ["specversion"]},
     }
     cloud = _schema(CloudEvent)
     content = cloud.pop("$defs")["CloudEventData"]
     content["properties"]["eventData"] = data
-    cloud["properties"] |= {"data": content, "type": _typed(cloud["properties"]["type"], name)}
+    cloud["properties"] |= {"data": content} | _typed(cloud["properties"], name, "type", "itemtype")
     return {"anyOf": [legacy, native, cloud]}
 
 
 def _plain_schema(data: Json, name: str | None) -> Json:
     schema = _schema(PlainEvent)
     properties = schema["properties"]
-    return schema | {"properties": properties | {"eventData": data, "eventType": _typed(properties["eventType"], name)}}
+    return schema | {"properties": properties | {"eventData": data} | _typed(properties, name, "eventType", "itemType")}
 
 
 def _fact_schema(data: Json, name: str) -> Json:
@@ -209,8 +218,12 @@ def _fact_schema(data: Json, name: str) -> Json:
     }
 
 
-def _typed(schema: Json, name: str | None) -> Json:
-    return schema if name is None else {"type": "string", "const": name}
+def _typed(properties: Json, name: str | None, *fields: str) -> Json:
+    """Return the schemas of the fields for the type and the item type, of one type if it is given."""
+    if name is None:
+        return {field: properties[field] for field in fields}
+    values = (name, name.partition(":")[0])
+    return {field: {"type": "string", "const": value} for field, value in zip(fields, values, strict=True)}
 
 
 def _schema(model: type[BaseModel]) -> Json:

@@ -73,6 +73,10 @@ BAD = {
     "a wrong type in a CloudEvent": cloud_event(type="Reminder"),
     "a CloudEvent without source": cloud_event(source=None),
     "a CloudEvent of another version": cloud_event(specversion="0.3"),
+    "another item type": legacy(itemType="order"),
+    "another item type in a CloudEvent": cloud_event(itemtype="order"),
+    "an item type that is no text": legacy(itemType=5),
+    "a causation that is no text": legacy(causationId=5),
 }
 
 
@@ -81,6 +85,13 @@ def test_what_the_function_rejects_fits_no_schema(name: str) -> None:
     """The schema of a type refuses what lacks a field or has one of the wrong form, as the function does."""
     assert pipeline.parse(raw(BAD[name])).error is not None
     assert not Draft202012Validator(TYPES["reminder:created"]["messageSchema"]).is_valid(BAD[name])
+
+
+def test_a_time_without_an_id_is_let_in() -> None:
+    """The id is then the envelope's."""
+    event = legacy(occurredAt="2026-11-24T08:00:00Z")
+    assert pipeline.parse(raw(event)).error is None
+    Draft202012Validator(TYPES["reminder:created"]["messageSchema"]).validate(event)
 
 
 def test_the_document_is_sound() -> None:
