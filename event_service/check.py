@@ -15,15 +15,22 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from event_service.commands import run
+from event_service.envelope import open_envelope
 from event_service.errors import RecordError, Rejected
+from event_service.events import KNOWN_TYPES
 from event_service.formats import problems_of
+from event_service.jsonb import check_numbers
 from event_service.pipeline import Entry, parse
+from event_service.projection import date_of
+from event_service.strict_json import texts_of
 
 # With its attributes, which are small: the function never sees a larger one.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
@@ -50,16 +57,42 @@ def records_of(text: str, attributes: dict[str, str]) -> list[Any]:
     ]
 
 
-def problems(error: RecordError) -> list[str]:
-    """Return every problem that the function finds, each with its path."""
+def problems(record: Mapping[str, Any], error: RecordError) -> list[tuple[str, str]]:
+    """Return reason and text, with its path, of every problem; the function stops at the first of a kind."""
+    fields: list[tuple[str, str]] = []
     if isinstance(error.__cause__, ValidationError):
-        return [f"{path}: {message}" for path, message in problems_of(error.__cause__)]
-    return [str(error)]
+        fields = [(error.reason, f"{path}: {message}") for path, message in problems_of(error.__cause__)]
+    elif not (error.field or "").startswith("eventData"):
+        return [(error.reason, str(error))]
+    data = [(problem.reason, str(problem)) for problem in _problems_of_data(record)]
+    return fields + data or [(error.reason, str(error))]
 
 
-def _lines(place: str, entry: Entry) -> list[str]:
+def _problems_of_data(record: Mapping[str, Any]) -> Iterator[Rejected]:
+    """Yield what is wrong with the data of a known type, whatever is wrong beside it."""
+    envelope = open_envelope(record)
+    members = texts_of(envelope.text)
+    event_type = envelope.values.get("eventType", envelope.attributes.get("eventType"))
+    if "specversion" in members:
+        event_type = envelope.values.get("type")
+        members = texts_of(data) if (data := members.get("data", "")).startswith("{") else {}
+    data = members.get("eventData", "")
+    if not isinstance(event_type, str) or event_type not in KNOWN_TYPES or not data.startswith("{"):
+        return
+    checks: list[Callable[[], object]] = [
+        partial(date_of, texts_of(data), KNOWN_TYPES[event_type]),
+        partial(check_numbers, data, "eventData"),
+    ]
+    for check in checks:
+        try:
+            check()
+        except Rejected as exc:
+            yield exc
+
+
+def _lines(place: str, record: Any, entry: Entry) -> list[str]:
     if entry.error is not None:
-        return [f"{place}: {entry.error.reason}: {problem}" for problem in problems(entry.error)]
+        return [f"{place}: {reason}: {problem}" for reason, problem in problems(record, entry.error)]
     event = entry.event
     effect = {"upsert": "creates or replaces a notification", "delete": "deletes a notification", None: "stored only"}
     return [f"{place}: ok: {event.event_type}, {effect[event.effect]}" if event else place]
@@ -87,6 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--event-type", help="message attribute eventType of a bare message, such as reminder:created")
     parser.add_argument("--item-type", help="message attribute eventItemType of a bare message, such as reminder")
     options = parser.parse_args(arguments)
+    return run("check", lambda: _check(options))
+
+
+def _check(options: argparse.Namespace) -> int:
     attributes = {"eventType": options.event_type, "eventItemType": options.item_type}
     status = 0
     for file in options.files:
@@ -101,9 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not records:
             print(f"{file}: Records is empty", file=sys.stderr)
             status = 2
-        entries = [_parse_any(record) for record in records]
-        for number, entry in enumerate(entries, 1):
-            print("\n".join(_lines(file if len(entries) == 1 else f"{file}: record {number}", entry)))
+        for number, record in enumerate(records, 1):
+            entry = _parse_any(record)
+            print("\n".join(_lines(file if len(records) == 1 else f"{file}: record {number}", record, entry)))
             if entry.error is not None:
                 status = max(status, 1)
     return status

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from event_service.errors import Rejected
-from event_service.events import Event, notification_id
+from event_service.events import Effect, Event, notification_id
 from event_service.instants import Instant, usable_instant
 from event_service.jsonb import check_numbers
 from event_service.strict_json import compose_object, dumps, string_of, texts_of
@@ -42,12 +42,23 @@ def read_data(event: Event) -> tuple[dict[str, str], Instant | None]:
 
     """
     data = texts_of(event.data)
-    deliver_at = usable_instant(string_of(data.get("date")))
-    if deliver_at is None and event.effect == "upsert":
-        problem = "is no RFC 3339 instant in the years 1-9999" if "date" in data else "is missing"
-        raise Rejected("invalid_field", problem, "eventData.date")
+    deliver_at = date_of(data, event.effect)
     check_numbers(event.data, "eventData")
     return data, deliver_at
+
+
+def date_of(data: Mapping[str, str], effect: Effect | None) -> Instant | None:
+    """Return when the data of an event says to deliver.
+
+    Raises:
+        Rejected: it does not say, and the effect is one that needs it.
+
+    """
+    deliver_at = usable_instant(string_of(data.get("date")))
+    if deliver_at is None and effect == "upsert":
+        problem = "is no RFC 3339 instant in the years 1-9999" if "date" in data else "is missing"
+        raise Rejected("invalid_field", problem, "eventData.date")
+    return deliver_at
 
 
 def _enriched(event: Event, data: Mapping[str, str]) -> str:

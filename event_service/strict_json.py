@@ -29,6 +29,7 @@ _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 # A valid document up to the first NUL character or lone surrogate in it; backslashes stand in strings only.
 _STORABLE = re.compile(r"(?:[^\\]++|\\[^u]|\\u(?!0000|[dD][89a-fA-F])|\\u[dD][89abAB]..\\u[dD][c-fC-F]..)*+", re.DOTALL)
 _PART = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]')
+_CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|(NaN|-?Infinity)')
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -96,11 +97,15 @@ def parse_object(text: str, name: str) -> dict[str, Any]:
     except json.JSONDecodeError as exc:
         raise Rejected("not_json", f"is no JSON object: {exc.msg} at character {exc.pos}", name) from exc
     except Rejected as exc:
-        raise Rejected("not_finite", str(exc), name) from exc
+        raise Rejected("not_finite", str(exc), path_at(text, _first_constant(text), name)) from exc
     if not isinstance(value, dict):
         raise Rejected("not_json", "is no JSON object", name)
     _check_text(text, name)
     return value
+
+
+def _first_constant(text: str) -> int:
+    return next(match.start() for match in _CONSTANT.finditer(text) if match[1])
 
 
 def texts_of(text: str) -> dict[str, str]:

@@ -72,6 +72,34 @@ def test_every_problem_is_named_with_its_path(tmp_path: Path, capsys: pytest.Cap
     assert "yesterday" not in "".join(lines)
 
 
+@pytest.mark.parametrize("event", [native, cloud_event])
+def test_the_data_of_a_known_type_is_checked_whatever_is_wrong_beside_it(
+    event: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The function stops at the first of a kind; a producer sees all of them at once."""
+    message = event(id="", eventData={"n": [1, "HUGE"]})
+    if event is cloud_event:
+        message["data"]["eventData"] = message.pop("eventData")
+    assert check(tmp_path, json.dumps(message).replace('"HUGE"', "1e999999")) == 1
+    lines = [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert [line.rpartition(": ")[0] for line in lines] == [
+        "invalid_field: id",
+        "invalid_field: eventData.date",
+        "number_out_of_range: eventData.n[1]",
+    ]
+
+
+def test_a_reader_that_has_enough_is_no_verdict() -> None:
+    """As with any command of the shell: SIGPIPE."""
+    command = [sys.executable, "-m", "event_service.check", *["events/one-good-several-bad.json"] * 500]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 141)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", "{" * 9999, '{"Records": [1]}', '{"body": 1}', "\ufeff{}", '{"a": NaN}']
 )

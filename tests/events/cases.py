@@ -24,7 +24,7 @@ REJECTIONS = {
     1: ("invalid_field", "itemId"),
     2: ("invalid_field", "eventData.date"),
     3: ("invalid_field", "itemType"),
-    5: ("not_finite", "Message"),
+    5: ("not_finite", "Message.eventData.notifyOffset"),
     6: ("invalid_text", "Message.eventData.message"),
     7: ("too_deep", "Message"),
     8: ("number_out_of_range", "eventData.notifyOffset"),
