@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
 from event_service.errors import Unavailable, internal_error
+from event_service.event_history import Unreadable
 from event_service.strict_json import dumps
 
 _logger = Logger()
@@ -32,6 +33,7 @@ def answer_errors(app: APIGatewayRestResolver) -> None:
     app.exception_handler(Invalid)(lambda exc: _bad_request([{"field": exc.field, "reason": str(exc)}]))
     app.exception_handler(Unknown)(lambda exc: _problem(404, "Not Found", str(exc)))
     app.exception_handler(Unavailable)(_unavailable)
+    app.exception_handler(Unreadable)(_unreadable)
     app.exception_handler(Exception)(_unexpected)
 
 
@@ -46,7 +48,12 @@ def _invalid_parameters(exc: RequestValidationError) -> Response[Any]:
 
 def _unavailable(exc: Unavailable) -> Response[Any]:
     _logger.warning("not answered", extra={"reason": exc.reason, "error": str(exc)})
-    return _problem(503, "Service Unavailable", "The event store did not answer in time; try again")
+    return _problem(503, "Service Unavailable", f"The event store did not do its part: {exc}")
+
+
+def _unreadable(exc: Unreadable) -> Response[Any]:
+    _logger.error("not answered", extra={"reason": "unreadable", "error": str(exc)})
+    return _problem(500, "Internal Server Error", str(exc))
 
 
 def _unexpected(exc: Exception) -> Response[Any]:

@@ -138,18 +138,25 @@ def _identifier(text: str) -> str:
     return text
 
 
-ItemType = Annotated[str, AfterValidator(_item_type), Path(description="The item's type, such as reminder")]
-Identifier = Annotated[str, AfterValidator(_identifier), Path(description="Percent-encoded; 1 to 256 characters")]
-Instant = Annotated[str, AfterValidator(_instant)]
-At = Annotated[
-    Instant | None,
-    Query(description="An RFC 3339 instant of any offset; the last state if absent", examples=[_EXAMPLE]),
+# Of a path's parameters the schemas are about what is meant; it is checked when it has been decoded.
+_IDENTIFIER_SCHEMA: Final[dict[str, Any]] = {"minLength": 1, "maxLength": _MAX_IDENTIFIER}
+
+ItemType = Annotated[
+    str,
+    AfterValidator(_item_type),
+    Path(description="The item's type, such as reminder", json_schema_extra={"pattern": f"^{_ITEM_TYPE.pattern}$"}),
 ]
+Identifier = Annotated[
+    str, AfterValidator(_identifier), Path(description="1 to 256 characters", json_schema_extra=_IDENTIFIER_SCHEMA)
+]
+Instant = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
+_AnyUserId = Annotated[str, Field(min_length=1, max_length=_MAX_IDENTIFIER)]
+At = Annotated[Instant | None, Query(description="An RFC 3339 instant of any offset; the last state if absent")]
 From = Annotated[Instant | None, Query(alias="from", description="Events at this instant or later")]
 To = Annotated[Instant | None, Query(description="Events before this instant")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Events in the answer, at most")]
 Cursor = Annotated[str | None, Query(description="`next` of the page before")]
 UserId = Annotated[
-    str | None,
-    Query(min_length=1, max_length=256, description="Whose item; if absent, that of the user of the deciding event"),
+    _AnyUserId | None, Query(description="Whose item; if absent, that of the user of the deciding event")
 ]
+OnlyUserId = Annotated[_AnyUserId | None, Query(description="Only this user's events; if absent, every user's")]

@@ -1,5 +1,8 @@
-"""What the operator's commands have in common: clients with patience, and errors as one line without anybody's data."""
+"""What the commands have in common: clients with patience, and errors as one line without anybody's data."""
 
+import io
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +17,7 @@ from urllib3.exceptions import HTTPError
 
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.database import TimeLimitedConnection, connect
+from event_service.errors import Unavailable
 
 SHADOW: Final = "rebuild_shadow"  # beside notifications, to compare the two
 _LOCK: Final = 0x65767472  # any number that no other user of the database's advisory locks has
@@ -24,10 +28,19 @@ class CommandError(Exception):
 
 
 def make_client(service: str) -> Any:
-    """Return a client that waits and tries again for minutes: no invocation ends here."""
+    """Return a client that waits and tries again for minutes: no invocation ends here.
+
+    Raises:
+        CommandError: the environment names an endpoint that is no URL.
+        botocore.exceptions.BotoCoreError: it names no region, or a profile that does not exist.
+
+    """
     retries = {"mode": "standard", "total_max_attempts": 10}
     config = Config(connect_timeout=5, read_timeout=60, retries=retries, parameter_validation=False)  # type: ignore[arg-type]  # the stubs want their own dict
-    return botocore.session.get_session().create_client(service, config=config)
+    try:
+        return botocore.session.get_session().create_client(service, config=config)
+    except ValueError as exc:
+        raise CommandError(str(exc)) from exc
 
 
 def open_database(settings: DatabaseSettings) -> TimeLimitedConnection:
@@ -105,10 +118,16 @@ def merge(
 
 
 def run(name: str, command: Callable[[], int]) -> int:
-    """Run a command and return its exit status: 2, with the reason as one line, where it could not do its work."""
+    """Run a command and return its exit status: 2, with the reason as one line, where it could not do its work.
+
+    As from a shell, it is 128 and the number of the signal where Ctrl-C ended it, or its reader (`head`) had enough.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to stop
     try:
-        return command()
-    except (ConfigurationError, CommandError, BotoCoreError) as exc:
+        status = command()
+        sys.stdout.flush()
+    except (ConfigurationError, CommandError, BotoCoreError, Unavailable) as exc:
         reason = str(exc)
     except ClientError as exc:
         reason = f"{exc.operation_name}: {exc.response['Error']['Code']}"
@@ -118,7 +137,21 @@ def run(name: str, command: Callable[[], int]) -> int:
         hint = {"42P01": ": run `python -m event_service.migrate`", "42883": ": run `python -m event_service.migrate`"}
         reason = f"PostgreSQL: {type(exc).__name__} ({exc.sqlstate or 'no answer, or DATABASE_URL is no libpq URL'})"
         reason += hint.get(exc.sqlstate or "", "")
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except OSError as exc:
+        _discard_output()
+        reason = exc.strerror or type(exc).__name__
     except KeyboardInterrupt:
-        reason = "broken off; the same command continues"
+        print(f"{name}: broken off; the same command goes on", file=sys.stderr)
+        return 128 + signal.SIGINT
+    else:
+        return status
     print(f"{name}: {reason}", file=sys.stderr)
     return 2
+
+
+def _discard_output() -> None:
+    """Let the interpreter have somewhere to flush to when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ from typing import Any, Final
 from event_service.batches import send_in_batches
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
-from event_service.items import Item, data_of
+from event_service.items import UNREADABLE, Item, data_of
 from event_service.strict_json import dumps, string_of, texts_of
 from event_service.timeline import Record
 
@@ -22,8 +22,16 @@ MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 _ITEMS_PER_STEP: Final = 500  # while a stream is walked: bounds what is held in memory
 
 
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
+_MAX_KEY_BYTES: Final = {"pk": 2048, "sk": 1024}
+
+
 class InvalidCursor(ValueError):
     """A cursor that this query did not give."""
+
+
+class Unreadable(Exception):
+    """An item of the event store holds no event that can be read; the text names its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class EventHistory:
         Raises:
             InvalidCursor: the cursor is not one of this query's.
             Unavailable: DynamoDB did not answer.
+            Unreadable: an item holds no event.
 
         """
         start = None if cursor is None else _start_key(cursor, name, value, span)
@@ -103,6 +112,7 @@ class EventHistory:
 
         Raises:
             Unavailable: DynamoDB did not answer.
+            Unreadable: an item holds no event.
 
         """
         request = self._request("pk", pk, span) | {"ScanIndexForward": not newest_first, "Limit": step}
@@ -137,21 +147,29 @@ class EventHistory:
 
 
 def record_of(item: Item) -> Record:
-    """Return the event of an item; a fact's user stands in its data only."""
+    """Return the event of an item; a fact's user stands in its data only.
+
+    Raises:
+        Unreadable: another writer, or some damage, has left it without one.
+
+    """
     texts = {name: typed.get("S") for name, typed in item.items()}
-    data = data_of(item)
-    return Record(
-        pk=item["pk"]["S"],
-        sk=item["sk"]["S"],
-        id=item["id"]["S"],
-        event_type=item["eventType"]["S"],
-        user_id=texts.get("userId") or string_of(texts_of(data)["userId"]) or "",
-        user_email=texts.get("userEmail"),
-        occurred_at=item["occurredAt"]["S"],
-        recorded_at=item["recordedAt"]["S"],
-        causation_id=texts.get("causationId"),
-        data=data,
-    )
+    try:
+        data = data_of(item)
+        return Record(
+            pk=item["pk"]["S"],
+            sk=item["sk"]["S"],
+            id=item["id"]["S"],
+            event_type=item["eventType"]["S"],
+            user_id=texts.get("userId") or string_of(texts_of(data)["userId"]) or "",
+            user_email=texts.get("userEmail"),
+            occurred_at=item["occurredAt"]["S"],
+            recorded_at=item["recordedAt"]["S"],
+            causation_id=texts.get("causationId"),
+            data=data,
+        )
+    except UNREADABLE as exc:
+        raise Unreadable(f"the event store's item {texts.get('pk')} {texts.get('sk')} cannot be read") from exc
 
 
 def _cursor(name: str, value: str, key: Item) -> str:
@@ -167,6 +185,8 @@ def _start_key(cursor: str, name: str, value: str, span: Span) -> dict[str, Any]
     except (ValueError, RecursionError, binascii.Error) as exc:
         raise InvalidCursor("is no cursor of this API") from exc
     if not (isinstance(parts, list) and len(parts) == 4 and all(isinstance(part, str) for part in parts)):  # noqa: PLR2004
+        raise InvalidCursor("is no cursor of this API")
+    if any(len(text.encode()) > most for text, most in zip(parts[2:], _MAX_KEY_BYTES.values(), strict=True)):
         raise InvalidCursor("is no cursor of this API")
     low, high = span.keys()
     if parts[:2] != [name, value] or (name == "pk" and parts[2] != value) or not low <= parts[3] <= high:

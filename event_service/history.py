@@ -10,13 +10,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import botocore.session
-
-from event_service.aws import make_client
-from event_service.config import ConfigurationError, event_store_table
+from event_service.commands import CommandError, make_client, run
+from event_service.config import event_store_table
 from event_service.deadline import Deadline
-from event_service.errors import Unavailable
-from event_service.event_history import EventHistory, Span
+from event_service.event_history import EventHistory, Span, Unreadable
 from event_service.instants import Instant, parse_instant
 from event_service.strict_json import compose_object
 from event_service.timeline import FieldChange, Record, deciding, story, with_changes
@@ -28,19 +25,16 @@ _DAY_SECONDS: Final = 86_400.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the timeline; return the exit status: 1 where there is nothing to print, 2 where it cannot be read."""
     options = _options(arguments)
-    try:
-        table = event_store_table(os.environ)
-        with ThreadPoolExecutor(1) as pool:
-            history = EventHistory(make_client(botocore.session.get_session(), "dynamodb"), table, pool)
-            return _print(history, options)
-    except (ConfigurationError, Unavailable) as exc:
-        print(exc, file=sys.stderr)
-    except BrokenPipeError:  # the reader, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130  # as a shell has it
-    return 2
+    return run("history", lambda: _history(options))
+
+
+def _history(options: argparse.Namespace) -> int:
+    table = event_store_table(os.environ)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return _print(EventHistory(make_client("dynamodb"), table, pool), options)
+        except Unreadable as exc:
+            raise CommandError(str(exc)) from exc
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,5 +1,6 @@
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -120,6 +121,18 @@ def test_the_parameters_let_in_are_those_of_the_document() -> None:
         for path, item in document["paths"].items()
     }
     assert documented == api._PARAMETERS
+    parameters = {
+        (path, parameter["name"]): parameter["schema"]
+        for path, item in document["paths"].items()
+        for parameter in item["get"].get("parameters", [])
+    }
+    assert {schema["type"] for schema in parameters.values()} == {"string", "integer"}
+    assert {name for (_, name), schema in parameters.items() if schema.get("format") == "date-time"} == {
+        "from",
+        "to",
+        "at",
+    }
+    assert all(schema["maxLength"] == 256 for (_, name), schema in parameters.items() if name in ("itemId", "userId"))
 
 
 def test_the_answers_are_those_of_the_document() -> None:
@@ -133,6 +146,9 @@ def test_the_answers_are_those_of_the_document() -> None:
     assert names == set(re.findall(r"#/components/schemas/\w+", text))
 
 
+TOO_LONG = urlsafe_b64encode(json.dumps(["pk", *["reminder#1"] * 2, "2" * 1025]).encode()).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
     ("target", "field"),
     [
@@ -142,6 +158,7 @@ def test_the_answers_are_those_of_the_document() -> None:
         ("/items/reminder/1/events?limit=1001", "limit"),
         ("/items/reminder/1/events?limit=x", "limit"),
         ("/items/reminder/1/events?cursor=x", "cursor"),
+        (f"/items/reminder/1/events?cursor={TOO_LONG}", "cursor"),
         ("/items/reminder/1/events?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to"),
         ("/items/reminder/1/changes?to=2026-01-01T00:00:00Z", "from"),
         ("/items/reminder/1?userId=", "userId"),
@@ -172,6 +189,27 @@ def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> N
     """What the event store does not answer is 503."""
     monkeypatch.setenv("EVENT_STORE_TABLE", "no-such-table")
     assert get("/items/reminder/1")[0] == 503
+
+
+def test_an_item_that_cannot_be_read_is_named(
+    aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wherever it stands in the way: some other writer's, or a damaged one."""
+    store(aws, pool, event(10))
+    item = aws.dynamodb.query(
+        TableName=aws.table,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": "reminder#item-1"}},
+    )["Items"][0]
+    damaged = {**item, "eventData": {"B": b"no gzip"}, "eventDataEncoding": {"S": "gzip"}}
+    aws.dynamodb.put_item(TableName=aws.table, Item=damaged)
+    reason = f"the event store's item reminder#item-1 {item['sk']['S']} cannot be read"
+    for path in ("", "/events", "/timeline"):
+        status, problem, _ = get(f"/items/reminder/item-1{path}")
+        assert (status, problem["detail"]) == (500, reason)
+    capsys.readouterr()
+    assert history.main(["reminder", "item-1"]) == 2
+    assert capsys.readouterr().err == f"history: {reason}\n"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Powertools leaves its files open
@@ -232,6 +270,15 @@ def test_a_timeline_that_cannot_be_printed_says_why(
     monkeypatch.delenv("EVENT_STORE_TABLE")
     assert history.main(["reminder", "unknown"]) == 2
     assert "EVENT_STORE_TABLE is not set" in capsys.readouterr().err
+    monkeypatch.setenv("EVENT_STORE_TABLE", "any")
+    for name, value, reason in (
+        ("AWS_PROFILE", "unknown", "The config profile (unknown) could not be found"),
+        ("AWS_ENDPOINT_URL", "nonsense", "Invalid endpoint: nonsense"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            assert history.main(["reminder", "unknown"]) == 2
+        assert capsys.readouterr().err == f"history: {reason}\n"
 
 
 def test_ctrl_c_ends_a_timeline_without_a_traceback(
@@ -245,4 +292,4 @@ def test_ctrl_c_ends_a_timeline_without_a_traceback(
 
     monkeypatch.setattr(history, "paragraph", interrupted)
     assert history.main(["reminder", "item-1"]) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "history: broken off; the same command goes on\n")

@@ -298,7 +298,7 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
-    assert (process.returncode, errors) == (2, "rebuild: broken off; the same command continues\n")
+    assert (process.returncode, errors) == (130, "rebuild: broken off; the same command goes on\n")
     assert execute(url, "SELECT bool_or(done), sum(scanned) > 0 FROM rebuild_progress") == [(False, True)]
     assert rebuild(job(service_environment)).scanned == 20_000
 

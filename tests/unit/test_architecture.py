@@ -38,12 +38,12 @@ COMPOSITION = {
     "pipeline": PURE.keys() | {"event_store", "notifications", "publisher"},
     "handler": PURE.keys() | ADAPTERS.keys() | {"pipeline"},
     "api_models": {"instants"},
-    "api_errors": {"errors", "strict_json"},
+    "api_errors": {"errors", "event_history", "strict_json"},
     "api": PURE.keys() | {"api_errors", "api_models", "aws", "catalogue", "event_history"},
-    "history": {"aws", "config", "deadline", "errors", "event_history", "instants", "strict_json", "timeline"}
+    "history": {"commands", "config", "deadline", "event_history", "instants", "strict_json", "timeline"}
     | {"timeline_text"},
     "migrate": {"aws", "config", "database"},
-    "commands": {"config", "database"},
+    "commands": {"config", "database", "errors"},
     "rebuild_segment": PURE.keys() | {"aws", "batches", "commands", "database", "lean_clients"},
     "rebuild": {"commands", "config", "database", "rebuild_segment"},
     "forget": {
@@ -60,7 +60,7 @@ COMPOSITION = {
     },
     "catalogue_examples": set(),
     "catalogue": {"catalogue_examples", "events", "formats"},
-    "check": {"errors", "formats", "pipeline"},
+    "check": PURE.keys() | {"commands", "pipeline"},
     "deployment": {"config", "database", "migrate"},
 }
 ALLOWED: dict[str, set[str]] = {**PURE, **ADAPTERS, **COMPOSITION}
