@@ -17,8 +17,9 @@ from urllib3.exceptions import HTTPError
 
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.database import TimeLimitedConnection, connect
-from event_service.errors import Unavailable
+from event_service.errors import Unavailable, internal_error
 
+NOTIFICATIONS: Final = "notifications"
 SHADOW: Final = "rebuild_shadow"  # beside notifications, to compare the two
 _LOCK: Final = 0x65767472  # any number that no other user of the database's advisory locks has
 
@@ -88,13 +89,21 @@ def drop_shadow(connection: TimeLimitedConnection) -> None:
     connection.execute("DELETE FROM rebuild_progress WHERE target = %s", (SHADOW,))
 
 
-def merge(
-    connection: TimeLimitedConnection, target: str, requests: Sequence[str], *, emptied: bool | None = None
-) -> list[str]:
+def note_merge(connection: TimeLimitedConnection) -> None:
+    """Note that events are going to be applied without facts: one that the service comes to afterwards gets its fact.
+
+    Raises:
+        psycopg.Error: it cannot be noted.
+
+    """
+    connection.execute("DELETE FROM merges WHERE begun_at < now() - interval '30 days'")
+    connection.execute("INSERT INTO merges DEFAULT VALUES")
+
+
+def merge(connection: TimeLimitedConnection, target: str, requests: Sequence[str]) -> list[str]:
     """Merge folded events (`replay.fold`) into a table and return the requests that were refused.
 
-    A row that PostgreSQL refuses for what it holds is left out alone. What is merged into a table that was `emptied`,
-    or was not, is noted, so that events which the service comes to afterwards get their facts; None notes nothing.
+    A row that PostgreSQL refuses for what it holds is left out alone.
 
     Raises:
         psycopg.Error: something else went wrong.
@@ -102,18 +111,12 @@ def merge(
     """
     events = f"[{','.join(requests)}]"
     try:
-        with connection.transaction():
-            if emptied is not None:
-                connection.execute("SELECT note_merged_events(%s::json, %s)", (events, emptied))
-            connection.execute("SELECT merge_notifications(%s::regclass, %s::json)", (target, events))
+        connection.execute("SELECT merge_notifications(%s::regclass, %s::json)", (target, events))
     except (psycopg.DataError, psycopg.errors.CheckViolation, psycopg.errors.ProgramLimitExceeded):
         if len(requests) == 1:
             return [*requests]
         half = len(requests) // 2
-        return [
-            *merge(connection, target, requests[:half], emptied=emptied),
-            *merge(connection, target, requests[half:], emptied=emptied),
-        ]
+        return [*merge(connection, target, requests[:half]), *merge(connection, target, requests[half:])]
     return []
 
 
@@ -127,29 +130,35 @@ def run(name: str, command: Callable[[], int]) -> int:
     try:
         status = command()
         sys.stdout.flush()
-    except (ConfigurationError, CommandError, BotoCoreError, Unavailable) as exc:
-        reason = str(exc)
-    except ClientError as exc:
-        reason = f"{exc.operation_name}: {exc.response['Error']['Code']}"
-    except HTTPError as exc:
-        reason = f"no answer from AWS: {type(exc).__name__}"
-    except psycopg.Error as exc:  # its text may quote a row, or the URL with its password
-        hint = {"42P01": ": run `python -m event_service.migrate`", "42883": ": run `python -m event_service.migrate`"}
-        reason = f"PostgreSQL: {type(exc).__name__} ({exc.sqlstate or 'no answer, or DATABASE_URL is no libpq URL'})"
-        reason += hint.get(exc.sqlstate or "", "")
-    except BrokenPipeError:
-        _discard_output()
-        return 128 + signal.SIGPIPE
-    except OSError as exc:
-        _discard_output()
-        reason = exc.strerror or type(exc).__name__
     except KeyboardInterrupt:
         print(f"{name}: broken off; the same command goes on", file=sys.stderr)
         return 128 + signal.SIGINT
-    else:
-        return status
-    print(f"{name}: {reason}", file=sys.stderr)
-    return 2
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except Exception as exc:  # noqa: BLE001  # also a bug ends with one line
+        if isinstance(exc, OSError):
+            _discard_output()
+        print(f"{name}: {_reason(exc)}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _reason(exc: Exception) -> str:
+    match exc:
+        case ConfigurationError() | CommandError() | BotoCoreError() | Unavailable():
+            return str(exc)
+        case ClientError():
+            return f"{exc.operation_name}: {exc.response['Error']['Code']}"
+        case HTTPError():
+            return f"no answer from AWS: {type(exc).__name__}"
+        case psycopg.Error():  # its text may quote a row, or the URL with its password
+            hint = ": run `python -m event_service.migrate`" if exc.sqlstate in ("42P01", "42883") else ""
+            sqlstate = exc.sqlstate or "no answer, or DATABASE_URL is no libpq URL"
+            return f"PostgreSQL: {type(exc).__name__} ({sqlstate}){hint}"
+        case OSError():
+            return exc.strerror or type(exc).__name__
+    return str(internal_error(exc))
 
 
 def _discard_output() -> None:

@@ -68,7 +68,7 @@ def update_database(settings: DatabaseSettings) -> list[str]:
 
 
 def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None:
-    """Make the login role with this password, able to call the two functions, and a role that reads the view.
+    """Make the login role with this password, able to call the functions, and a role that reads the view.
 
     PostgreSQL may log the statement: it holds a SCRAM verifier made here, never the password.
 
@@ -86,6 +86,7 @@ def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None
     for statement in (
         "GRANT USAGE ON SCHEMA {schema} TO {user}, {reader}",
         "GRANT EXECUTE ON FUNCTION apply_events(json), settle_outbox(json, integer) TO {user}",
+        "GRANT EXECUTE ON FUNCTION merged_events(json), owe_facts(json) TO {user}",
         'GRANT SELECT ON "notification" TO {reader}',
     ):
         connection.execute(

@@ -1,7 +1,8 @@
 """The event store: an append-only DynamoDB table of every event."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
@@ -9,9 +10,9 @@ from typing import Any, Final, Literal
 from event_service.batches import cut, is_retryable, send_in_batches
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, Rejected, Unavailable, internal_error
-from event_service.events import Event, EventKey
+from event_service.events import Event, EventKey, Rank
 from event_service.instants import now
-from event_service.items import Item, same_payload, size_of, to_item
+from event_service.items import UNREADABLE, Item, rank_of_fact, same_payload, size_of, to_item
 
 Appended = Literal["stored", "duplicate", "forgotten"]
 
@@ -19,6 +20,7 @@ Appended = Literal["stored", "duplicate", "forgotten"]
 _STATEMENTS_PER_REQUEST: Final = 25
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 _KEYS_PER_REQUEST: Final = 100
+_FACTS_PER_REQUEST: Final = 10  # of a notification: the last is enough, unless others are of the same instant
 # The service takes 16 MB; large items are spread so that each request ends well within its time limit.
 _BYTES_PER_REQUEST: Final = 2 * 1024 * 1024
 
@@ -69,11 +71,40 @@ class EventStore:
                 outcomes.append(_compare(event, item))
         return outcomes
 
-    def contains(self, keys: Iterable[EventKey], deadline: Deadline) -> dict[EventKey, bool | Unavailable]:
-        """Tell of each key whether an event is there, or why that cannot be said."""
-        distinct = [*dict.fromkeys(keys)]
-        items = zip(distinct, self._read(distinct, deadline), strict=True)
-        return {key: item if isinstance(item, Unavailable) else item is not None for key, item in items}
+    def last_facts(self, notification_ids: Sequence[str], deadline: Deadline) -> list[Rank | Unavailable | None]:
+        """Return for each notification the rank of the event that caused its last fact, None where it has none."""
+        return send_in_batches(
+            notification_ids,
+            lambda ids: [self._last_fact(id_) for id_ in ids],
+            backend="event_store",
+            batches=partial(cut, count=1),
+            pool=self.pool,
+            deadline=deadline,
+        )
+
+    def _last_fact(self, notification_id: str) -> Rank | None:
+        last: Rank | None = None
+        request = {
+            "TableName": self.table,
+            "KeyConditionExpression": "pk = :stream",
+            # With a user it is another producer's event.
+            "FilterExpression": "attribute_not_exists(userId)",
+            "ExpressionAttributeValues": {":stream": {"S": f"notification#{notification_id}"}},
+            "ScanIndexForward": False,
+            "ConsistentRead": True,
+            "Limit": _FACTS_PER_REQUEST,
+        }
+        while True:
+            answer = self.client.query(**request)
+            for item in answer["Items"]:
+                if last and item["sk"]["S"] < last[0]:
+                    return last  # what follows is of an earlier instant
+                with suppress(*UNREADABLE):
+                    rank = rank_of_fact(item)
+                    last = max(last or rank, rank)
+            if "LastEvaluatedKey" not in answer:
+                return last
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _insert(self, items: Sequence[Item], deadline: Deadline) -> list[bool | Unavailable]:
         batches = partial(cut, count=_STATEMENTS_PER_REQUEST, size=_BYTES_PER_REQUEST, size_of=size_of)

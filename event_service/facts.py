@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid5
 
-from event_service.events import NAMESPACE, Event, EventKey, notification_id
+from event_service.events import NAMESPACE, Event, EventKey, Rank
 from event_service.instants import Instant
-from event_service.strict_json import compose_object, dumps, same_value, texts_of
+from event_service.strict_json import compose_object, dumps, same_value, string_of, texts_of
 
 # SNS: a message with its attributes has at most 256 KiB.
 # https://docs.aws.amazon.com/general/latest/gr/sns.html#limits_sns
@@ -57,11 +57,29 @@ def fact_of(change: Change) -> Event:
     )
 
 
-def keys_of_facts(event: Event) -> list[EventKey]:
-    """Return the keys of the facts that an event with an effect may have caused; it caused one of them at most."""
-    changes = ("deleted",) if event.effect == "delete" else ("created", "updated")
-    id_ = notification_id(event.user_id, event.item_id)
-    return [fact_of(Change(event.pk, event.sk, change, id_, "", None, "")).key for change in changes]
+def rank_of_cause(pk: str, sk: str, change: str) -> Rank:
+    """Return the rank of the event with this key, which caused a change."""
+    occurred_at, _, event_id = sk.partition("#")
+    return Instant(occurred_at), change == "deleted", event_id, pk
+
+
+def stream_of_cause(data: str) -> str:
+    """Return the stream of the event that caused a fact, from the fact's `eventData`."""
+    about = texts_of(data)
+    return f"{string_of(about.get('itemType'))}#{string_of(about.get('itemId'))}"
+
+
+def change_owed(told: Rank | None, event: Event) -> str | None:
+    """Return how the event that decides a notification has changed it for who was told of it last, if at all.
+
+    `told` is the rank of the event that caused the last fact of the notification; None where there is none.
+    """
+    if told is not None and told >= event.rank:
+        return None
+    live = told is not None and not told[1]
+    if event.effect == "delete":
+        return "deleted" if live else None
+    return "updated" if live else "created"
 
 
 @dataclass(frozen=True, slots=True)

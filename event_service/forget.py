@@ -14,17 +14,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from event_service.commands import CommandError, alone, drop_shadow, make_client, merge, run
+from pydantic import TypeAdapter, ValidationError
+
+from event_service.commands import NOTIFICATIONS, CommandError, alone, drop_shadow, make_client, merge, note_merge, run
 from event_service.config import DatabaseSettings, event_retention_days, event_store_table
 from event_service.database import TimeLimitedConnection
 from event_service.erasure import emptied, redact
 from event_service.events import KNOWN_TYPES, notification_id
 from event_service.facts import Change, fact_of
+from event_service.formats import Identifier
 from event_service.instants import format_instant, now
 from event_service.items import UNREADABLE, Item, to_item
 from event_service.replay import fold
+
+_ITEMS_PER_REPORT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ def forget(task: Forgetting) -> None:
         psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend failed for long.
 
     """
+    if task.writes:
+        note_merge(task.connection)
     item_ids = set()
     for page in _pages(task, IndexName="by-user", KeyConditionExpression="userId = :value", value=task.user_id):
         item_ids |= {item["pk"]["S"].partition("#")[2] for item in page}
@@ -88,6 +95,8 @@ def _forget_item(task: Forgetting, item: Item, kind: str) -> Item | None:
             task.personal[f"unreadable {kind}"] += 1
         return None
     task.seen[kind] += 1
+    if task.seen.total() % _ITEMS_PER_REPORT == 0:
+        print(f"forget: {'erasing' if task.writes else 'reading back'}: {task.seen.total():,} items so far")
     if left == item and "forgottenAt" in item:
         return left
     task.personal[kind] += 1
@@ -112,14 +121,9 @@ def _write_item(task: Forgetting, item: Item, left: Item) -> None:
 
 def _renew_rows(task: Forgetting, items: Sequence[Item]) -> None:
     """Make rows what the emptied events make of them; so a rebuild makes the same."""
-    known = [item for item in items if item["eventType"]["S"] in KNOWN_TYPES]
+    known = [item for item in items if item.get("eventType", {}).get("S") in KNOWN_TYPES]
     for requests in fold(known, lambda *_: None):
-        merge(task.connection, "notifications", requests)
-    # A batch that has read the event before this erased it must not make a fact of it.
-    task.connection.execute(
-        "DELETE FROM merged_events WHERE notification_id = ANY(%s::uuid[])",
-        ([notification_id(task.user_id, item["pk"]["S"].partition("#")[2]) for item in known],),
-    )
+        merge(task.connection, NOTIFICATIONS, requests)
 
 
 def _forget_outbox(task: Forgetting) -> None:
@@ -192,8 +196,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _forget(options: argparse.Namespace) -> int:
     table, database = event_store_table(os.environ), DatabaseSettings.from_environment(os.environ)
     retention_days = event_retention_days(os.environ)
-    if not options.user:
-        raise CommandError("--user is empty")
+    try:
+        TypeAdapter(Identifier).validate_python(options.user)
+    except ValidationError as exc:
+        raise CommandError(f"--user is no userId: {exc.errors()[0]['msg']}") from exc
     if not (options.dry_run or options.yes) and not _confirmed(options.user, table):
         raise CommandError("not confirmed; nothing was changed")
     with alone(database) as connection:
@@ -224,7 +230,7 @@ def _print(what: str, task: Forgetting) -> None:
     counts = ", ".join(
         f"{task.personal[kind]:,} of {count:,} {kind}" for kind, count in sorted(task.seen.items()) if count
     )
-    print(f"forget: {task.user_id}: {what}: {counts or 'nothing there is of this user'}")
+    print(f"forget: {now()} {task.user_id}: {what}: {counts or 'nothing there is of this user'}")
 
 
 if __name__ == "__main__":

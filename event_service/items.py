@@ -6,13 +6,21 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from event_service.errors import Rejected
-from event_service.events import FACT_TYPES, Event
-from event_service.facts import MAX_MESSAGE_BYTES, Change, fact_of, message_of, same_fact_data
+from event_service.events import FACT_TYPES, Event, Rank
+from event_service.facts import (
+    MAX_MESSAGE_BYTES,
+    Change,
+    fact_of,
+    message_of,
+    rank_of_cause,
+    same_fact_data,
+    stream_of_cause,
+)
 from event_service.instants import Instant, epoch_seconds
 from event_service.strict_json import same_value
 
 # What an item of another writer, or of a damaged table, may cost whoever reads it.
-UNREADABLE: Final = (KeyError, OSError, EOFError, ValueError, zlib.error)
+UNREADABLE: Final = (KeyError, OSError, EOFError, ValueError, RecursionError, zlib.error)
 
 Item = Mapping[str, Any]  # attribute name -> typed value, {"S": text}, {"B": bytes} or {"N": digits}
 
@@ -59,6 +67,13 @@ def data_of(item: Item) -> str:
     """Return the `eventData` of an item as the JSON text that was stored, or raise one of `UNREADABLE`."""
     value = item["eventData"]
     return gzip.decompress(value["B"]).decode() if "eventDataEncoding" in item else str(value["S"])
+
+
+def rank_of_fact(item: Item) -> Rank:
+    """Return the rank of the event that caused the fact of an item, or raise one of `UNREADABLE`."""
+    _, _, change = item["eventType"]["S"].partition(":")
+    sk = f"{item['occurredAt']['S']}#{item['causationId']['S']}"
+    return rank_of_cause(stream_of_cause(data_of(item)), sk, change)
 
 
 def same_payload(event: Event, item: Item) -> bool:

@@ -1,7 +1,7 @@
 """Clients for what every batch does.
 
 A client of botocore takes every request through generic models, to validate, serialise and parse it, and that was most
-of the CPU time of a batch. These know four operations, and raise what botocore's do.
+of the CPU time of a batch. These know five operations, and raise what botocore's do.
 """
 
 import json
@@ -37,6 +37,10 @@ class DynamoDb:
     def batch_get_item(self, **request: Any) -> Any:
         """Read up to 100 items."""
         return self._call("BatchGetItem", request)
+
+    def query(self, **request: Any) -> Any:
+        """Read up to 1 MB of a stream."""
+        return self._call("Query", request)
 
     def scan(self, **request: Any) -> Any:
         """Read up to 1 MB of a table."""

@@ -1,7 +1,7 @@
 """The notifications table and the outbox of facts, in PostgreSQL: the work is done by functions of the migrations."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,11 +10,13 @@ import psycopg
 from event_service.database import Database
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
-from event_service.events import Event, EventKey
-from event_service.facts import Change
+from event_service.events import Event, EventKey, Rank, notification_id
+from event_service.facts import Change, rank_of_cause
 from event_service.strict_json import compose_object, dumps
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"
+_MERGED: Final = "SELECT * FROM merged_events(%s::json)"
+_OWE: Final = "SELECT * FROM owe_facts(%s::json)"
 _SETTLE: Final = "SELECT * FROM settle_outbox(%s::json, %s)"
 _FACTS_LEFT_BEHIND_AT_ONCE: Final = 10  # one request to SNS: the next are claimed when these are out
 _SECONDS_TO_PUBLISH_THEM: Final = 2
@@ -30,14 +32,10 @@ _LOCKED: Final = "55P03"
 
 @dataclass(frozen=True, slots=True)
 class ToApply:
-    """An event of a known type and the notification it makes (`projection.project`).
-
-    `factless` tells that its fact is not in the event store: where a rebuild applied it, it still gets one.
-    """
+    """An event of a known type and the notification it makes (`projection.project`)."""
 
     event: Event
     notification: str
-    factless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,8 @@ class Notifications:
         self, events: Sequence[ToApply], deadline: Deadline, patience: Deadline
     ) -> tuple[list[Change], dict[EventKey, Unavailable]]:
         try:
-            return self._query(_APPLY, (_array(map(_request, events)),), deadline), {}
+            rows = self._query(_APPLY, (_array(map(_request, events)),), deadline)
+            return [Change(*row) for row in rows], {}
         except psycopg.Error as exc:
             failure = _failure(exc)
             limit = patience if exc.sqlstate == _LOCKED else deadline
@@ -89,20 +88,48 @@ class Notifications:
             Unavailable: PostgreSQL did not do its part.
 
         """
-        keys = _array(dumps({"pk": pk, "sk": sk}) for pk, sk in done)
+        keys = dumps([{"pk": pk, "sk": sk} for pk, sk in done])
         claims = _FACTS_LEFT_BEHIND_AT_ONCE if deadline.remaining() > _SECONDS_TO_PUBLISH_THEM else 0
+        return [Change(*row) for row in self._ask(_SETTLE, (keys, claims), deadline)]
+
+    def merged(self, events: Iterable[Event], deadline: Deadline) -> dict[EventKey, Rank | None]:
+        """Return those of events that decide their rows and may have been applied without a fact.
+
+        With each comes the rank of the event that caused the last fact waiting for the same notification.
+
+        Raises:
+            Unavailable: PostgreSQL did not do its part.
+
+        """
+        request = dumps([_place(event) for event in events])
+        return {
+            (pk, sk): rank_of_cause(*waiting) if waiting[0] is not None else None
+            for pk, sk, *waiting in self._ask(_MERGED, (request,), deadline)
+        }
+
+    def owe(self, kinds: Mapping[Event, str], deadline: Deadline) -> list[Change]:
+        """Let events that decide their rows have facts of these kinds; return what waits in the outbox now.
+
+        Raises:
+            Unavailable: PostgreSQL did not do its part.
+
+        """
+        request = dumps([_place(event) | {"change": kind} for event, kind in kinds.items()])
+        return [Change(*row) for row in self._ask(_OWE, (request,), deadline)]
+
+    def _ask(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
         try:
-            return self._query(_SETTLE, (keys, claims), deadline)
+            return self._query(statement, parameters, deadline)
         except psycopg.Error as exc:
             raise _failure(exc) from exc
 
-    def _query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[Change]:
+    def _query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
         """Run a statement, again after a transient failure as long as there is time."""
         attempts = deadline.attempts()
         next(attempts, None)
         while True:
             try:
-                return [Change(*row) for row in self.database.query(statement, parameters, deadline)]
+                return self.database.query(statement, parameters, deadline)
             except psycopg.Error as exc:
                 if not _is_transient(exc) or next(attempts, None) is None:
                     raise
@@ -110,6 +137,10 @@ class Notifications:
 
 def _array(objects: Iterable[str]) -> str:
     return "[" + ",".join(objects) + "]"
+
+
+def _place(event: Event) -> dict[str, str]:
+    return {"pk": event.pk, "sk": event.sk, "notificationId": notification_id(event.user_id, event.item_id)}
 
 
 def _request(each: ToApply) -> str:
@@ -120,7 +151,6 @@ def _request(each: ToApply) -> str:
             "sk": dumps(event.sk),
             "id": dumps(event.id),
             "deletion": json.dumps(event.effect == "delete"),
-            "factless": json.dumps(each.factless),
             "notification": each.notification,
         }
     )

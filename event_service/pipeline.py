@@ -13,8 +13,8 @@ from event_service.deadline import Deadline
 from event_service.envelope import open_envelope
 from event_service.errors import RecordError, Unavailable, internal_error, out_of_time
 from event_service.event_store import EventStore
-from event_service.events import Event, EventKey
-from event_service.facts import Change, fact_of, keys_of_facts, may_be_truncated
+from event_service.events import Event, EventKey, notification_id
+from event_service.facts import Change, change_owed, fact_of, may_be_truncated
 from event_service.formats import read_event
 from event_service.items import check_size
 from event_service.notifications import Notifications, ToApply
@@ -34,14 +34,10 @@ class Stages:
 
 @dataclass(slots=True)
 class Entry:
-    """A record on its way; `error` is why it left the way. `notification` is what the event makes of one.
-
-    `factless`: its fact is not in the event store; that of an event that was stored just now never is.
-    """
+    """A record on its way; `error` is why it left the way. `notification` is what the event makes of one."""
 
     event: Event | None = None
     notification: str | None = None
-    factless: bool = True
     error: RecordError | None = None
 
 
@@ -64,8 +60,8 @@ def process(records: Sequence[Mapping[str, Any]], stages: Stages, deadline: Dead
     """Take the records of a batch as far as they go."""
     report = Report([parse(record) if deadline.remaining() else Entry(error=out_of_time()) for record in records])
     _append(report, stages, deadline)
-    _look_for_facts(report, stages, deadline)
     _apply(report, stages, deadline)
+    _owe(report, stages, deadline)
     _publish(report, stages, deadline)
     return report
 
@@ -95,35 +91,53 @@ def _append(report: Report, stages: Stages, deadline: Deadline) -> None:
         else:
             # Not done: the earlier try may have died before it applied or published. The outbox knows.
             report.duplicates += 1
-            entry.factless = False
             if outcome == "forgotten":
-                entry.notification = None  # done, and applied never again
-
-
-def _look_for_facts(report: Report, stages: Stages, deadline: Deadline) -> None:
-    """Find out which duplicates have no fact: a rebuild, which makes none, may have applied them before we did."""
-    duplicates = [
-        (entry, keys_of_facts(entry.event))
-        for entry in report.entries
-        if entry.event and entry.notification and not entry.error and not entry.factless
-    ]
-    there = stages.event_store.contains((key for _, keys in duplicates for key in keys), deadline)
-    for entry, keys in duplicates:
-        answers = [there[key] for key in keys]
-        entry.factless = True not in answers
-        if entry.factless:
-            entry.error = next((answer for answer in answers if isinstance(answer, Unavailable)), None)
+                entry.notification = None  # applied never again
 
 
 def _apply(report: Report, stages: Stages, deadline: Deadline) -> None:
     """Apply each event once, however often it is in the batch."""
     to_apply = {
-        entry.event.key: ToApply(entry.event, entry.notification, entry.factless)
+        entry.event.key: ToApply(entry.event, entry.notification)
         for entry in report.entries
         if entry.error is None and entry.event is not None and entry.notification is not None
     }
     report.changes, failures = stages.notifications.apply([*to_apply.values()], deadline)
     _fail(report, failures)
+
+
+def _owe(report: Report, stages: Stages, deadline: Deadline) -> None:
+    """Make the facts of events that changed nothing because a rebuild, which makes none, had applied them before."""
+    changed = {change.key for change in report.changes}
+    unchanging = {
+        entry.event.key: entry.event
+        for entry in report.entries
+        if entry.error is None and entry.event and entry.event.effect and entry.event.key not in changed
+    }
+    owed, failures = _facts_owed([*unchanging.values()], stages, deadline)
+    report.changes += owed
+    _fail(report, failures)
+
+
+def _facts_owed(
+    events: Sequence[Event], stages: Stages, deadline: Deadline
+) -> tuple[list[Change], dict[EventKey, RecordError]]:
+    if not events:
+        return [], {}
+    failures: dict[EventKey, RecordError] = {}
+    kinds: dict[Event, str] = {}
+    try:
+        merged = stages.notifications.merged(events, deadline)
+        events = [event for event in events if event.key in merged]
+        ids = [notification_id(event.user_id, event.item_id) for event in events]
+        for event, told in zip(events, stages.event_store.last_facts(ids, deadline), strict=True):
+            if isinstance(told, Unavailable):
+                failures[event.key] = told
+            elif kind := change_owed(max(told, merged[event.key], key=lambda rank: rank or ()), event):
+                kinds[event] = kind
+        return stages.notifications.owe(kinds, deadline) if kinds else [], failures
+    except Unavailable as exc:
+        return [], dict.fromkeys((event.key for event in events), exc)
 
 
 def _publish(report: Report, stages: Stages, deadline: Deadline) -> None:

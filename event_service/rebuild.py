@@ -18,13 +18,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Final
 
-from event_service.commands import SHADOW, alone, drop_shadow, make_client, run
+from event_service.commands import NOTIFICATIONS, SHADOW, CommandError, alone, drop_shadow, make_client, note_merge, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
-from event_service.rebuild_segment import DEFAULT_SEGMENTS, NOTIFICATIONS, Job, StopSign, merge_segment, stop_with
+from event_service.rebuild_segment import DEFAULT_SEGMENTS, Job, StopSign, merge_segment, stop_with
 
 _DIFFERENCES_NAMED: Final = 20
 _MOST: Final = 1000  # workers, or segments: more help nobody
@@ -58,6 +59,7 @@ def rebuild(job: Job, report: Callable[[Progress], None] = lambda _: None) -> Pr
 
     """
     with alone(job.database) as connection:
+        note_merge(connection)
         return _fill(connection, job, report)
 
 
@@ -104,6 +106,8 @@ def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progres
             for each in done:
                 each.result()
             report(progress())
+    except BrokenProcessPool as exc:
+        raise CommandError("a worker was killed, perhaps for want of memory; the same command goes on") from exc
     finally:
         stop()
         pool.shutdown(cancel_futures=True)
@@ -116,7 +120,6 @@ def _prepare_progress(connection: TimeLimitedConnection, job: Job) -> None:
     """Keep the progress of a rebuild that was broken off, if there is one to go on with, or begin a new one."""
     target, source = job.target, job.source
     with connection.transaction():
-        connection.execute("DELETE FROM merged_events WHERE merged_at < now() - interval '30 days'")
         # There is nothing to go on with where another event store was read, the rows are gone, or all was done.
         connection.execute(
             "DELETE FROM rebuild_progress AS p WHERE p.target = %s AND (p.source <> %s OR %s"
@@ -130,9 +133,9 @@ def _prepare_progress(connection: TimeLimitedConnection, job: Job) -> None:
             print(f"rebuild: going on with the one begun at {row[0]}; --restart begins anew")
             return
         connection.execute(
-            "INSERT INTO rebuild_progress (target, source, segment, relation, emptied)"
+            "INSERT INTO rebuild_progress (target, source, segment, relation)"
             " SELECT %(target)s::text, %(source)s, generate_series(0, %(segments)s - 1),"
-            f" pg_relation_filenode(%(target)s::text::regclass), NOT EXISTS (SELECT FROM {target})",
+            " pg_relation_filenode(%(target)s::text::regclass)",
             {"target": target, "source": source, "segments": job.segments},
         )
 
@@ -191,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
     parser.add_argument("--restart", action="store_true", help="begin anew also where a rebuild was broken off")
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--dry-run", action="store_true", help="write nothing, and report what a rebuild would change")
+    mode.add_argument("--dry-run", action="store_true", help="leave the notifications, and report what would change")
     mode.add_argument("--verify", action="store_true", help="the same, and fail where there is any difference")
     return run("rebuild", lambda: _rebuild(parser.parse_args(arguments)))
 

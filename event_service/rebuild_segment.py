@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from event_service.aws import make_endpoint
 from event_service.batches import is_transient
-from event_service.commands import merge, open_database
+from event_service.commands import NOTIFICATIONS, merge, open_database
 from event_service.config import DatabaseSettings
 from event_service.database import TimeLimitedConnection
 from event_service.events import KNOWN_TYPES, EventKey
@@ -23,9 +23,8 @@ from event_service.lean_clients import DynamoDb
 from event_service.replay import fold
 from event_service.strict_json import texts_of
 
-NOTIFICATIONS: Final = "notifications"
 DEFAULT_SEGMENTS: Final = 4
-_ATTEMPTS: Final = 10  # to get one page further: with their pauses about a minute, as long as a failover takes
+_ATTEMPTS: Final = 10  # to get one page further: with their pauses about a minute
 _LONGEST_PAUSE_SECONDS: Final = 20
 _ATTRIBUTES: Final = (
     "pk",
@@ -93,15 +92,13 @@ def merge_segment(job: Job, segment: int, segments: int) -> None:
 def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segments: int) -> Iterator[None]:
     """Merge a segment page by page; yield after each."""
     where = "WHERE target = %s AND segment = %s"
-    pk, sk, emptied, done = connection.execute(
-        f"SELECT last_pk, last_sk, emptied, done FROM rebuild_progress {where}", (job.target, segment)
-    ).fetchone() or (None, None, None, True)
+    pk, sk, done = connection.execute(
+        f"SELECT last_pk, last_sk, done FROM rebuild_progress {where}", (job.target, segment)
+    ).fetchone() or (None, None, True)
     if done:
         return
     for page in _scan(job.source, segment, segments, (pk, sk)):
-        refused = _merge_page(
-            connection, job.target, page["Items"], emptied=emptied if job.target == NOTIFICATIONS else None
-        )
+        refused = _merge_page(connection, job.target, page["Items"])
         last = page.get("LastEvaluatedKey")
         connection.execute(
             "UPDATE rebuild_progress SET last_pk = %s, last_sk = %s, done = %s, scanned = scanned + %s,"
@@ -120,7 +117,7 @@ def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segm
         yield
 
 
-def _merge_page(connection: TimeLimitedConnection, target: str, items: Sequence[Item], *, emptied: bool | None) -> int:
+def _merge_page(connection: TimeLimitedConnection, target: str, items: Sequence[Item]) -> int:
     """Merge the events of a page and return how many were refused, by today's code or by PostgreSQL.
 
     The others of their items decide then. Merged again, a page changes nothing.
@@ -136,7 +133,7 @@ def _merge_page(connection: TimeLimitedConnection, target: str, items: Sequence[
         refused = [
             request
             for requests in fold(pending, lambda item, reason: leave_out(_key(item), str(reason)))
-            for request in merge(connection, target, requests, emptied=emptied)
+            for request in merge(connection, target, requests)
         ]
         for request in refused:
             leave_out(_key_of_request(request), "PostgreSQL refuses the row")

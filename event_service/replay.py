@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 from event_service.errors import Rejected
 from event_service.events import Event, Rank
-from event_service.instants import Instant
+from event_service.instants import Instant, usable_instant
 from event_service.items import UNREADABLE, Item, data_of
 from event_service.projection import project, read_data
-from event_service.strict_json import compose_object, dumps
+from event_service.strict_json import compose_object, dumps, parse_object
 
 # A page of 1 MB may hold many times that, compressed.
 _HELD_CHARACTERS = 4 * 1024 * 1024
@@ -18,25 +18,40 @@ def event_of(item: Item) -> Event:
     """Return the event that an item of the event store holds; a fact's item has no user and is none here.
 
     Raises:
-        Rejected: the item lacks an attribute, or its data cannot be read.
+        Rejected: nothing that this service stores looks like it.
 
     """
+    item_type, _, item_id = _text(item, "pk").partition("#")
     try:
-        item_type, _, item_id = item["pk"]["S"].partition("#")
-        return Event(
-            id=item["id"]["S"],
-            occurred_at=Instant(item["occurredAt"]["S"]),
-            event_type=item["eventType"]["S"],
-            item_type=item_type,
-            item_id=item_id,
-            user_id=item["userId"]["S"],
-            user_email=item["userEmail"]["S"] if "userEmail" in item else None,
-            causation_id=item["causationId"]["S"] if "causationId" in item else None,
-            data=data_of(item),
-        )
+        data = data_of(item)
     except UNREADABLE as exc:
-        field = str(exc.args[0]) if isinstance(exc, KeyError) else "eventData"
-        raise Rejected("invalid_field", "is missing or cannot be read", field) from exc
+        raise Rejected("invalid_field", "is missing or cannot be read", "eventData") from exc
+    parse_object(data, "eventData")
+    event = Event(
+        id=_text(item, "id"),
+        occurred_at=Instant(_text(item, "occurredAt")),
+        event_type=_text(item, "eventType"),
+        item_type=item_type,
+        item_id=item_id,
+        user_id=_text(item, "userId"),
+        user_email=_text(item, "userEmail") if "userEmail" in item else None,
+        causation_id=_text(item, "causationId") if "causationId" in item else None,
+        data=data,
+    )
+    if usable_instant(event.occurred_at) != event.occurred_at:
+        raise Rejected("invalid_field", "is not an instant as this service writes it", "occurredAt")
+    if event.event_type.partition(":")[0] != item_type:
+        raise Rejected("invalid_field", "does not agree with the item's key", "eventType")
+    if event.sk != item["sk"]["S"]:
+        raise Rejected("invalid_field", "with occurredAt does not agree with the item's key", "id")
+    return event
+
+
+def _text(item: Item, name: str) -> str:
+    try:
+        return str(item[name]["S"])
+    except KeyError as exc:
+        raise Rejected("invalid_field", "is missing or no text", name) from exc
 
 
 def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Iterator[list[str]]:
@@ -64,15 +79,15 @@ def _by_notification(
     found: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
         try:
-            found[item["userId"]["S"], item["pk"]["S"].partition("#")[2]].append(item)
-        except KeyError as exc:
-            refuse(item, Rejected("invalid_field", "is missing", str(exc.args[0])))
+            found[_text(item, "userId"), _text(item, "pk").partition("#")[2]].append(item)
+        except Rejected as exc:
+            refuse(item, exc)
     return found
 
 
 def _request(chain: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> str | None:
     """Return what merges the events of a notification; one after the other, because their data may be large."""
-    ranks: list[Rank] = []
+    first_seen: Instant | None = None
     latest: tuple[Rank, str] | None = None
     for item in chain:
         try:
@@ -84,7 +99,7 @@ def _request(chain: Iterable[Item], refuse: Callable[[Item, Rejected], None]) ->
         except Rejected as exc:
             refuse(item, exc)
             continue
-        ranks.append(event.rank)
+        first_seen = min(first_seen or event.occurred_at, event.occurred_at)
     if latest is None:
         return None
     (_, deletion, event_id, pk), notification = latest
@@ -93,8 +108,7 @@ def _request(chain: Iterable[Item], refuse: Callable[[Item, Rejected], None]) ->
             "pk": dumps(pk),
             "id": dumps(event_id),
             "deletion": dumps(deletion),
-            "firstSeen": dumps(min(ranks)[0]),
-            "chain": dumps([dict(zip(("occurredAt", "deletion", "id", "pk"), rank, strict=True)) for rank in ranks]),
+            "firstSeen": dumps(first_seen),
             "notification": notification,
         }
     )

@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import Final
 
 from event_service.events import FACT_TYPES, KNOWN_TYPES, Effect
-from event_service.strict_json import compose_object, dumps, same_value, string_of, texts_of
+from event_service.facts import stream_of_cause
+from event_service.strict_json import compose_object, dumps, same_value, texts_of
 
 _EFFECTS: Final[dict[str, Effect]] = {
     **KNOWN_TYPES,
@@ -102,9 +103,7 @@ def _rank(record: Record) -> tuple[bool, str, str]:
     """Return what decides between events of one instant; facts follow those that caused them, as their row did."""
     event_id, pk = record.id, record.pk
     if record.event_type in FACT_TYPES:
-        about = texts_of(record.data)
-        event_id = record.causation_id or record.id
-        pk = f"{string_of(about.get('itemType'))}#{string_of(about.get('itemId'))}"
+        event_id, pk = record.causation_id or record.id, stream_of_cause(record.data)
     return record.effect == "delete", event_id, pk
 
 

@@ -108,6 +108,7 @@ def _without_one(request: Request, body: bytes, choose: Choose, forward: Forward
         "BatchExecuteStatement": _without_a_statement,
         "BatchGetItem": _without_a_key,
         "PublishBatch": _without_a_message,
+        "Query": _without_the_stream,
     }
     return kinds[request.operation](body, choose, forward)
 
@@ -134,6 +135,12 @@ def _without_a_key(body: bytes, choose: Choose, forward: Forward) -> Response:
     request = json.dumps({"RequestItems": {table: wanted | {"Keys": others}}}).encode()
     answer = json.loads(forward(request).body) if others else {"Responses": {table: []}}
     return _json(answer | {"UnprocessedKeys": {table: wanted | {"Keys": [wanted["Keys"][index]]}}})
+
+
+def _without_the_stream(body: bytes, choose: Choose, forward: Forward) -> Response:
+    stream = json.dumps(json.loads(body)["ExpressionAttributeValues"])
+    throttled = {"__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException", "message": "no"}
+    return forward(body) if choose([stream]) is None else _json(throttled, 400)
 
 
 def _without_a_message(body: bytes, choose: Choose, forward: Forward) -> Response:

@@ -3,7 +3,7 @@
 import contextlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
+from event_service.items import to_item
+from event_service.pipeline import parse
+from event_service.replay import fold
 from local.stack import Stack, create_database
 from tests.conftest import Aws
 from tests.contract.leftovers import age_outbox
@@ -85,7 +88,7 @@ class Lane:
 
     def reset(self) -> None:
         """Empty the backends."""
-        self.world.query("TRUNCATE notifications, outbox")
+        self.world.query("TRUNCATE notifications, outbox, merges")
         keys = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in self.world.items()]
         for start in range(0, len(keys), _KEYS_PER_REQUEST):
             deletions: Any = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + _KEYS_PER_REQUEST]]
@@ -103,6 +106,16 @@ class Lane:
             self.worker = None
         self.proxy.script.wait_until_quiet()
         return answer
+
+    def merge(self, records: Sequence[Record]) -> None:
+        """Store and apply events as a batch that died and then a rebuild do."""
+        items = [to_item(event, event.occurred_at) for record in records if (event := parse(record).event)]
+        for item in items:
+            self.world.aws.dynamodb.put_item(TableName=self.world.aws.table, Item=item)
+        self.world.query("INSERT INTO merges DEFAULT VALUES")
+        for requests in fold(items, _refuse):
+            events = f"[{','.join(requests)}]"
+            self.world.query("SELECT merge_notifications('notifications', %s::json)::text", (events,))
 
     def requests(self) -> list[Request]:
         """The requests of the last delivery."""
@@ -140,6 +153,10 @@ class Lane:
         if self.worker is not None:
             self.worker.stop()
             self.worker = None
+
+
+def _refuse(item: Mapping[str, Any], reason: Exception) -> None:
+    raise AssertionError(f"{item}: {reason}")
 
 
 @contextlib.contextmanager

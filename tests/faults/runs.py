@@ -68,6 +68,8 @@ def _begin(lane: Lane, scenario: Scenario) -> None:
     answer = lane.deliver(scenario.before)
     assert answer is not None
     assert answer.failed == set(), answer.log
+    if scenario.merged:
+        lane.merge(scenario.merged)
 
 
 def _to_redeliver(records: Sequence[Record], answer: Answer | None) -> list[Record]:

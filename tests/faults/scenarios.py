@@ -16,6 +16,7 @@ REFUSED_ITEM = "refused"  # see `lane.open_lane`
 class Scenario:
     """A batch, what was delivered before it, and what may come between its two deliveries.
 
+    `merged` was stored before it too, and applied by a rebuild, which makes no facts.
     `place` has, by event id, the item of each event and its second: of one item's events the later decide. `cold`:
     the function has no connection to PostgreSQL when the batch comes. `bad` can never be acknowledged, and neither can
     the record of `refused`, an event whose row PostgreSQL does not take.
@@ -23,6 +24,7 @@ class Scenario:
 
     cold: bool
     before: list[Record] = field(default_factory=list)
+    merged: list[Record] = field(default_factory=list)
     batch: list[Record] = field(default_factory=list)
     newer: list[Record] = field(default_factory=list)
     bad: Record = field(default_factory=lambda: raw('{"userId": "user-a"', {"eventType": CREATED}))
@@ -113,10 +115,20 @@ def refused() -> Scenario:
     return it
 
 
+def merged() -> Scenario:
+    """Events that a rebuild applied after their batch had died: the facts that they still lack are made of the rows."""
+    it = Scenario(cold=False)
+    it.before = [it.event(CREATED, "told", 1)]
+    it.merged = [it.event(CREATED, "untold", 2), it.event(DELETED, "told", 3)]
+    it.batch = [*it.merged, it.bad]
+    it.newer = [it.event(UPDATED, "untold", 30)]
+    return it
+
+
 def later_batch() -> list[Record]:
     """A batch of one event that is stored only."""
     body = {"id": "later", "occurredAt": "2026-11-23T07:00:00Z", "eventType": NOTE, "itemType": "note"}
     return [raw(json.dumps(body | {"userId": "user-a", "itemId": "later", "eventData": {}}))]
 
 
-SCENARIOS = {"mixed": mixed(), "large": large(), "refused": refused()}
+SCENARIOS = {"mixed": mixed(), "large": large(), "refused": refused(), "merged": merged()}

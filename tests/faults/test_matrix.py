@@ -132,13 +132,17 @@ def test_a_batch_makes_the_requests_it_was_designed_for(positions: Positions, un
     """The batches are large enough to be sent in several requests, and have something of every kind."""
     names = [f"{request.backend} {request.operation}" for request in positions["mixed"]]
     assert names.count("dynamodb BatchExecuteStatement") == 3
-    assert names.count("dynamodb BatchGetItem") == 2
+    assert names.count("dynamodb BatchGetItem") == 1
     assert names.count("sns PublishBatch") == 2
     assert names.count("postgresql connect") == 1
-    assert names.count("postgresql statement") == 2
+    assert names.count("postgresql statement") == 3
     assert "postgresql connect" not in {f"{request.backend} {request.operation}" for request in positions["large"]}
     assert undisturbed["mixed", False].repeats == 0
     assert {"life-1", "life-2", "life-3", "moved-12"} < set(undisturbed["mixed", False].facts)
+    merged = [f"{request.backend} {request.operation}" for request in positions["merged"]]
+    assert merged.count("dynamodb Query") == 2
+    assert merged.count("postgresql statement") == 4
+    assert set(undisturbed["merged", False].facts) == {"told-1", "untold-2", "told-3"}
     halves = [request for request in positions["refused"] if request == Request("postgresql", "statement")]
     assert len(halves) > 3, "the refused row was not searched for"
     assert set(undisturbed["refused", False].facts) == {"warm-1", "pair-1", "pair-9", "other-6"}

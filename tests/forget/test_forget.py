@@ -266,10 +266,20 @@ def test_it_says_what_is_left(url: str, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "left: " in capsys.readouterr().out
 
 
-def test_what_cannot_be_read_is_named_and_no_obstacle(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"eventDataEncoding": {"S": "gzip"}, "eventData": {"B": b"\x1f\x8b damaged"}, "eventType": {"S": "todo:done"}},
+        {"eventData": {"S": "[" * 100_000}},
+        {"eventData": {"S": "{"}, "eventType": {"N": "5"}},
+        {},
+    ],
+)
+def test_what_cannot_be_read_is_named_and_no_obstacle(
+    data: Json, aws: Aws, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All else is erased; the key of what is left is printed, and the command fails."""
-    damaged: dict[str, Json] = {name: {"S": name} for name in ("pk", "sk")}
-    damaged |= {"userId": {"S": "user-a"}, "eventDataEncoding": {"S": "gzip"}, "eventData": {"B": b"\x1f\x8b damaged"}}
+    damaged: dict[str, Json] = {name: {"S": name} for name in ("pk", "sk")} | {"userId": {"S": "user-a"}} | data
     aws.dynamodb.put_item(TableName=aws.table, Item=damaged)
     assert main(["--user", "user-a", "--dry-run"]) == 0
     capsys.readouterr()
@@ -306,19 +316,36 @@ def test_another_producers_event_of_a_facts_type_is_found(aws: Aws, url: str) ->
     assert item["forgottenAt"]
 
 
+@pytest.mark.parametrize("rebuilt", [False, True])
 def test_a_batch_that_was_about_to_apply_brings_nothing_back(
-    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch
+    rebuilt: bool, aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has stored its event, a rebuild applied that, the person is forgotten: there must be no fact of the event."""
+    """It has stored its events, and the person is forgotten: the facts are made, without what was personal."""
     apply = Notifications.apply
 
     def forget_first(self: Notifications, events: Any, deadline: Any) -> Any:
-        rebuild(job(aws, url))
+        if rebuilt:
+            rebuild(job(aws, url))
         with contextlib.redirect_stdout(io.StringIO()):
             assert main(["--user", "user-a", "--yes"]) == 0
         return apply(self, events, deadline)
 
     monkeypatch.setattr(Notifications, "apply", forget_first)
-    deliver([record("reminder:updated", "user-a", "user-a-1", 50, userEmail=EMAIL, data=DATA)])
-    assert published(aws, 0) == []
-    assert SECRET not in json.dumps(list(of_user(stored(aws), "user-a").values()))
+    deliver(
+        [
+            record("reminder:updated", "user-a", "user-a-1", 50, userEmail=EMAIL, data=DATA),
+            record("notification:delete", "user-a", "user-a-3", 51, userEmail=EMAIL, data=DATA),
+        ]
+    )
+    facts = published(aws, 2)
+    assert sorted(fact["eventType"] for fact in facts) == ["notification:deleted", "notification:updated"]
+    assert SECRET not in json.dumps([facts, *of_user(stored(aws), "user-a").values()])
+
+
+@pytest.mark.parametrize("user", ["", "x" * 257, "\udce4"])
+def test_what_is_no_user_id_is_refused(
+    user: str, service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is asked or read."""
+    assert main(["--user", user]) == 2
+    assert capsys.readouterr().err.startswith("forget: --user is no userId: ")

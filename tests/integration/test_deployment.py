@@ -36,7 +36,7 @@ def test_the_role_calls_the_two_functions(restricted: psycopg.Connection[Any]) -
     assert restricted.execute("SELECT * FROM settle_outbox('[]', 10)").fetchall() == []
 
 
-@pytest.mark.parametrize("table", ["notifications", "outbox", "merged_events", '"notification"', "schema_migrations"])
+@pytest.mark.parametrize("table", ["notifications", "outbox", "merges", '"notification"', "schema_migrations"])
 def test_the_role_reads_and_changes_no_table(restricted: psycopg.Connection[Any], table: str) -> None:
     """Not even the view."""
     for statement in (f"SELECT * FROM {table}", f"DELETE FROM {table}"):

@@ -16,7 +16,7 @@ ALL = [
     "0004_settle_outbox.sql",
     "0005_definers.sql",
     "0006_rebuild.sql",
-    "0007_merged_events.sql",
+    "0007_owed_facts.sql",
 ]
 
 

@@ -41,7 +41,7 @@ def record(event_type: str, user: str, item: str, second: int, **fields: Any) ->
     """An event so many seconds after noon; its id says everything about it."""
     data = fields.pop("data", {"date": "2027-01-01T08:00:00Z", "message": f"{second}", "amount": "AMOUNT"})
     body = native(
-        id=f"{event_type}-{user}-{item}-{second}",
+        id=fields.pop("id", f"{event_type}-{user}-{item}-{second}"),
         eventType=event_type,
         userId=user,
         itemId=item,

@@ -126,8 +126,8 @@ def environment(
     secrets: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[None]:
-    """The environment that the template gives the functions, with a database behind TLS."""
+) -> Iterator[str]:
+    """The environment that the template gives the functions, with a database behind TLS; its owner's URL."""
     certificate = make_certificate(tmp_path, "localhost")
     monkeypatch.setattr(database_module, "_CERTIFICATES", certificate)
     port = int(postgres.url.rpartition(":")[2].partition("/")[0])
@@ -143,7 +143,7 @@ def environment(
             "NOTIFICATION_TOPIC_ARN": aws.topic_arn,
         }.items():
             monkeypatch.setenv(name, value)
-        yield
+        yield postgres.url.rpartition("/")[0] + "/events"
 
 
 def test_each_role_allows_what_its_function_does_and_no_more(
@@ -151,10 +151,10 @@ def test_each_role_allows_what_its_function_does_and_no_more(
     transformed_source: Any,
     names: dict[str, str],
     secrets: dict[str, str],
-    environment: None,
+    environment: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The calls are counted at work: migrating, handling new and repeated events, reading the catalogue."""
+    """The calls are counted at work: migrating, handling new and repeated events after a rebuild, reading them."""
     used = {}
     with recording(stack.endpoint_url) as wire:
         monkeypatch.setenv("AWS_ENDPOINT_URL", wire.url)
@@ -165,6 +165,8 @@ def test_each_role_allows_what_its_function_does_and_no_more(
         records = [raw(legacy(itemId=item)) | {"messageId": item} for item in ("one", "two")]
         for _ in range(2):
             assert handler.lambda_handler({"Records": records}, None) == {"batchItemFailures": []}
+            with psycopg.connect(environment) as connection:
+                connection.execute("INSERT INTO merges DEFAULT VALUES")
         used["EventServiceRole"] = take(wire)
         may_not_read_the_tables()
 
@@ -188,7 +190,7 @@ def take(wire: Wire) -> set[tuple[str, str]]:
 
 
 def may_not_read_the_tables() -> None:
-    """The role of the function calls the two functions and reads nothing."""
+    """The role of the function calls the functions and reads nothing."""
     database = handler.build(Settings.from_environment(os.environ)).stages.notifications.database
     for table in ("notifications", "outbox", '"notification"'):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

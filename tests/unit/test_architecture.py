@@ -21,7 +21,7 @@ PURE = {
     "items": {"errors", "events", "facts", "instants", "strict_json"},
     "erasure": {"items", "strict_json"},
     "replay": {"errors", "events", "instants", "items", "projection", "strict_json"},
-    "timeline": {"events", "strict_json"},
+    "timeline": {"events", "facts", "strict_json"},
     "timeline_text": {"timeline"},
 }
 ADAPTERS = {
@@ -53,9 +53,9 @@ COMPOSITION = {
         "erasure",
         "events",
         "facts",
+        "formats",
         "instants",
         "items",
-        "projection",
         "replay",
     },
     "catalogue_examples": set(),
