@@ -181,11 +181,12 @@ def item_timeline(
     paragraphs: list[str] = []
     size = 0
     for record, changes in story(records, userId, start):
-        paragraphs.append(paragraph(record, changes))
-        size += len(json.dumps(paragraphs[-1]))
-        if size > MAX_PAGE_BYTES:
+        text = paragraph(record, changes)
+        size += len(json.dumps(text))
+        if paragraphs and size > MAX_PAGE_BYTES:
             paragraphs.append(f"… and more: from={record.occurred_at}")
             break
+        paragraphs.append(text)
     if not paragraphs:
         raise Unknown("Nothing is known of this item in this span")
     return Response(200, "text/plain; charset=utf-8", "\n".join(paragraphs) + "\n")

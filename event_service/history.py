@@ -46,7 +46,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--user", help="only the events of this user")
     parser.add_argument("--from", dest="start", type=_instant, help="only events at this instant or later")
     parser.add_argument("--to", dest="end", type=_instant, help="only events before this instant")
-    parser.add_argument("--at", type=_instant, help="only the event that made the state at this instant")
+    parser.add_argument("--at", type=_instant, help="the state at this instant: the event that made it so")
     parser.add_argument("--json", action="store_true", help="a JSON object a line")
     options = parser.parse_args(arguments)
     if options.at and (options.start or options.end):

@@ -256,7 +256,7 @@ def test_the_timeline_is_the_same_by_http(
 
     monkeypatch.setattr(api, "MAX_PAGE_BYTES", 150)
     body = api.lambda_handler(proxy_event(target, PATHS), None)["body"]
-    assert body.endswith(f"    a: 2 → 3\n… and more: from={event(30).occurred_at}\n")
+    assert body.endswith(f"    a: 1 → 2\n… and more: from={event(30).occurred_at}\n")
     assert get("/items/reminder/unknown/timeline")[0] == 404
     assert get(f"/items/reminder/item-1/timeline?from={at(20)}&to={at(10)}")[0] == 400
 
