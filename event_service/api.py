@@ -11,17 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Final
-from urllib.parse import quote, unquote
 
 import botocore.session
-from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.event_handler.openapi.models import OpenAPI, Parameter, Schema, Server
+from aws_lambda_powertools.event_handler import Response
+from aws_lambda_powertools.event_handler.openapi.models import Server
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from event_service import catalogue
-from event_service.api_errors import Invalid, Unknown, answer_errors
+from event_service.api_app import Answer, answers, make_app, with_encoded_path
+from event_service.api_errors import Invalid, Unknown
 from event_service.api_models import (
-    ApiModel,
     At,
     Cursor,
     EventPage,
@@ -34,7 +33,6 @@ from event_service.api_models import (
     ItemType,
     Limit,
     OnlyUserId,
-    Problem,
     To,
     UserId,
 )
@@ -48,30 +46,6 @@ from event_service.timeline_text import paragraph
 
 _SECONDS: Final = 20.0  # below the function's timeout and API Gateway's 29 seconds
 
-Answer = Response[Any]
-
-
-class _Resolver(APIGatewayRestResolver):
-    def get_openapi_schema(self, **options: Any) -> OpenAPI:
-        """Leave out what Powertools has everywhere: the 422, which is a 400 here, and parameters that are null."""
-        schema = super().get_openapi_schema(**options)
-        for path in (schema.paths or {}).values():
-            if path.get and path.get.responses:
-                path.get.responses.pop(422)
-            for parameter in (path.get and path.get.parameters) or []:
-                if isinstance(parameter, Parameter) and isinstance(parameter.schema_, Schema):
-                    present = (parameter.schema_.anyOf or [parameter.schema_])[0]
-                    parameter.schema_ = present if isinstance(present, Schema) else parameter.schema_
-        if schema.components and schema.components.schemas:
-            for name in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
-                schema.components.schemas.pop(name)
-        return schema
-
-
-app = _Resolver(enable_validation=True)
-answer_errors(app)
-
-
 # The query parameters of each path; another one is a mistake of the caller.
 _PARAMETERS: Final = {
     "/items/{itemType}/{itemId}/events": {"from", "to", "limit", "cursor"},
@@ -82,33 +56,10 @@ _PARAMETERS: Final = {
     "/event-types": set[str](),
 }
 
-
-def _check_parameters(app: APIGatewayRestResolver, next_middleware: Callable[..., Answer]) -> Answer:
-    known = _PARAMETERS.get(app.current_event.resource)
-    for name in app.current_event.query_string_parameters:
-        if known is not None and name not in known:
-            raise Invalid(name, "is no parameter here")
-    return next_middleware(app)
+app = make_app(_PARAMETERS)
 
 
-app.use(middlewares=[_check_parameters])
-
-
-def _answers(model: type[ApiModel] | None, *, found: bool = False) -> dict[int, Any]:
-    """Return the answers of a route: JSON of this form, or text."""
-    success: dict[str, Any] = (
-        {"application/json": {"model": model}} if model else {"text/plain": {"schema": {"type": "string"}}}
-    )
-    problems = {400: "A parameter is wrong", 500: "The log says what went wrong", 503: "The event store did not answer"}
-    if found:
-        problems[404] = "Nothing is known of it"
-    return {200: {"description": "Success", "content": success}} | {
-        status: {"description": text, "content": {"application/problem+json": {"model": Problem}}}
-        for status, text in problems.items()
-    }
-
-
-@app.get("/items/<itemType>/<itemId>/events", summary="An item's history", responses=_answers(EventPage, found=True))
+@app.get("/items/<itemType>/<itemId>/events", summary="An item's history", responses=answers(EventPage, found=True))
 def item_events(
     itemType: ItemType, itemId: Identifier, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Answer:
@@ -120,7 +71,7 @@ def item_events(
     return _page_answer(page)
 
 
-@app.get("/users/<userId>/events", summary="A user's events", responses=_answers(EventPage))
+@app.get("/users/<userId>/events", summary="A user's events", responses=answers(EventPage))
 def user_events(
     userId: Identifier, start: From = None, to: To = None, limit: Limit = 100, cursor: Cursor = None
 ) -> Answer:
@@ -129,7 +80,7 @@ def user_events(
     return _page_answer(_page(history.user_page, userId, start, to, limit, cursor, deadline))
 
 
-@app.get("/items/<itemType>/<itemId>", summary="An item's state", responses=_answers(ItemState, found=True))
+@app.get("/items/<itemType>/<itemId>", summary="An item's state", responses=answers(ItemState, found=True))
 def item_state(itemType: ItemType, itemId: Identifier, at: At = None, userId: UserId = None) -> Answer:
     """Return the state of an item at an instant, and the event that made it so. Deleted is a state."""
     record = _state(itemType, itemId, at, userId)
@@ -138,7 +89,7 @@ def item_state(itemType: ItemType, itemId: Identifier, at: At = None, userId: Us
     return _json(_state_text(record, at))
 
 
-@app.get("/items/<itemType>/<itemId>/changes", summary="What changed", responses=_answers(ItemChanges, found=True))
+@app.get("/items/<itemType>/<itemId>/changes", summary="What changed", responses=answers(ItemChanges, found=True))
 def item_changes(
     itemType: ItemType,
     itemId: Identifier,
@@ -167,7 +118,7 @@ def item_changes(
     return _json(answer)
 
 
-@app.get("/items/<itemType>/<itemId>/timeline", summary="A timeline to read", responses=_answers(None, found=True))
+@app.get("/items/<itemType>/<itemId>/timeline", summary="A timeline to read", responses=answers(None, found=True))
 def item_timeline(
     itemType: ItemType, itemId: Identifier, start: From = None, to: To = None, userId: OnlyUserId = None
 ) -> Answer:
@@ -192,7 +143,7 @@ def item_timeline(
     return Response(200, "text/plain; charset=utf-8", "\n".join(paragraphs) + "\n")
 
 
-@app.get("/event-types", summary="The known event types", responses=_answers(EventTypes))
+@app.get("/event-types", summary="The known event types", responses=answers(EventTypes))
 def event_types() -> Answer:
     """Return the types that the service knows, with their JSON Schemas and examples."""
     return _json(dumps({"eventTypes": catalogue.event_types()}))
@@ -270,14 +221,5 @@ def _history_of(table: str) -> EventHistory:
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of API Gateway's REST API (Lambda proxy integration, payload format 1.0).
-
-    A REST API gives the path's parameters as they were sent, percent-encoded, by all that was published about it; AWS
-    documents neither. They are encoded in one way here, so that each is one segment for the routing.
-    """
-    path = event["resource"] if event.get("pathParameters") else event["path"]
-    if "{proxy+}" not in path:
-        for name, value in (event.get("pathParameters") or {}).items():
-            path = path.replace(f"{{{name}}}", quote(unquote(value), safe=""))
-        event = event | {"path": path}
-    return app.resolve(event, context)
+    """Answer a request of API Gateway's REST API (Lambda proxy integration, payload format 1.0)."""
+    return app.resolve(with_encoded_path(event), context)

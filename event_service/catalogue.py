@@ -6,11 +6,9 @@ Everything in it is made from what the function itself works with: the types of 
 import json
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
-
 from event_service.catalogue_examples import examples_of, fact_example
+from event_service.catalogue_schemas import DATA_MODELS, any_format, fact_schema, schema_of
 from event_service.events import FACT_TYPES, KNOWN_TYPES, Effect
-from event_service.formats import CloudEvent, InstantText, PlainEvent
 
 Json = dict[str, Any]
 
@@ -22,60 +20,6 @@ _ATTRIBUTES: Final = {
     "eventType": "The event's type. A legacy event, which has none in its body, needs it.",
     "eventItemType": "The type of the item: the part of eventType before the colon.",
 }
-
-
-_DATE: Final = "When to notify, in RFC 3339 and the years 1-9999 in UTC; `notifyOffset` is subtracted already."
-
-
-class ScheduledData(BaseModel):
-    """The `eventData` of the known types, as producers send it.
-
-    The function itself insists on nothing but a required `date`, and keeps whatever else there is as it came.
-    """
-
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
-
-    date: InstantText | None = Field(None, description=_DATE)
-    id: str | None = None
-    userId: str | None = None
-    isRecurring: bool | None = None
-    notifyOffset: float | None = Field(None, ge=0)
-    notifyType: str | None = None
-    """`push` or `email`."""
-    message: str | None = None
-    url: str | None = None
-    createdAt: InstantText | None = None
-    updatedAt: InstantText | None = None
-    """When the producer changed the item: the event's time where it brings none of its own."""
-
-
-UpsertData = create_model(
-    "UpsertData", __base__=ScheduledData, __doc__=ScheduledData.__doc__, date=(InstantText, Field(description=_DATE))
-)
-
-
-class FactData(BaseModel):
-    """The `eventData` of a fact: the notification as it became."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    id: str
-    userId: str
-    userEmail: str | None
-    itemType: str
-    itemId: str
-    deliverAt: InstantText | None
-    """Null where a deletion brought no usable date."""
-    notificationData: dict[str, Any] | None
-    """The event's data as the delivery services need it; null where it was too large to be published."""
-    updatedAt: InstantText
-    createdAt: InstantText
-    truncated: bool = False
-    """True where notificationData was left out: the event store has it."""
-
-
-# By effect; None is a fact's.
-_DATA: Final[dict[Effect | None, type[BaseModel]]] = {"upsert": UpsertData, "delete": ScheduledData, None: FactData}
 
 
 def event_types() -> list[Json]:
@@ -91,8 +35,8 @@ def event_types() -> list[Json]:
             "direction": "in",
             "effect": effect,
             "description": _EFFECTS[effect],
-            "eventDataSchema": (data := _schema(_DATA[effect])),
-            "messageSchema": _any_format(data, name),
+            "eventDataSchema": (data := schema_of(DATA_MODELS[effect])),
+            "messageSchema": any_format(data, name),
             "examples": examples_of(name),
         }
         for name, effect in KNOWN_TYPES.items()
@@ -103,8 +47,8 @@ def event_types() -> list[Json]:
             "direction": "out",
             "effect": None,
             "description": f"A notification was {name.partition(':')[2]}. Published at least once, with the same id.",
-            "eventDataSchema": (data := _schema(_DATA[None])),
-            "messageSchema": _fact_schema(data, name),
+            "eventDataSchema": (data := schema_of(DATA_MODELS[None])),
+            "messageSchema": fact_schema(data, name),
             "examples": [fact_example(name)],
         }
         for name in sorted(FACT_TYPES)
@@ -122,7 +66,7 @@ def asyncapi() -> Json:
         "summary": "Stored, without any effect.",
         "contentType": "application/json",
         "headers": _headers(None),
-        "payload": _any_format({"type": "object"}, None),
+        "payload": any_format({"type": "object"}, None),
         "examples": examples_of("order:placed"),
     }
     facts = {_key(each["name"]): _message(each) for each in types if each["direction"] == "out"}
@@ -143,7 +87,7 @@ def asyncapi() -> Json:
             "publishFact": {"action": "send", "channel": {"$ref": "#/channels/notificationTopic"}},
         },
         "components": {
-            "schemas": {model.__name__: _schema(model) for model in _DATA.values()},
+            "schemas": {model.__name__: schema_of(model) for model in DATA_MODELS.values()},
             "messages": received | facts,
         },
     }
@@ -155,8 +99,8 @@ def _channel(description: str, messages: Json) -> Json:
 
 
 def _message(event_type: Json) -> Json:
-    data = {"$ref": f"#/components/schemas/{_DATA[event_type['effect']].__name__}"}
-    schema = _any_format if event_type["direction"] == "in" else _fact_schema
+    data = {"$ref": f"#/components/schemas/{DATA_MODELS[event_type['effect']].__name__}"}
+    schema = any_format if event_type["direction"] == "in" else fact_schema
     return {
         "name": event_type["name"],
         "title": event_type["name"],
@@ -176,64 +120,6 @@ def _headers(name: str | None) -> Json:
     if name in FACT_TYPES:
         properties["userId"] = {"type": "string", "description": "The user whose notification it is."}
     return {"type": "object", "properties": properties}
-
-
-def _any_format(data: Json, name: str | None) -> Json:
-    """Return the schema of an event in any of the formats that are let in."""
-    native = _plain_schema(data, name)
-    required = [field for field in native["required"] if field != "eventType"]  # it may be a message attribute
-    legacy = native | {
-        "title": "Legacy",
-        "description": "What the body does not have stands in the message attributes (the type) and the envelope (the"
-        " id and, unless eventData.updatedAt has it, the time).",
-        "required": required,
-        "properties": {key: schema for key, schema in native["properties"].items() if key != "id"},
-        "not": {"anyOf": [{"required": [field]} for field in ("id", "specversion")]},
-    }
-    native |= {
-        "title": "Native",
-        "description": "What stands in the body wins over the message attributes.",
-        "required": [*required, "id", "occurredAt"],
-        "not": {"required": ["specversion"]},
-    }
-    cloud = _schema(CloudEvent)
-    content = cloud.pop("$defs")["CloudEventData"]
-    content["properties"]["eventData"] = data
-    cloud["properties"] |= {"data": content} | _typed(cloud["properties"], name, "type", "itemtype")
-    return {"anyOf": [legacy, native, cloud]}
-
-
-def _plain_schema(data: Json, name: str | None) -> Json:
-    schema = _schema(PlainEvent)
-    properties = schema["properties"]
-    return schema | {"properties": properties | {"eventData": data} | _typed(properties, name, "eventType", "itemType")}
-
-
-def _fact_schema(data: Json, name: str) -> Json:
-    schema = _plain_schema(data, name)
-    return schema | {
-        "title": "Fact",
-        "description": "In the native format; causationId is the id of the event that caused the change.",
-        "required": [*schema["properties"]],
-    }
-
-
-def _typed(properties: Json, name: str | None, *fields: str) -> Json:
-    """Return the schemas of the fields for the type and the item type, of one type if it is given."""
-    if name is None:
-        return {field: properties[field] for field in fields}
-    values = (name, name.partition(":")[0])
-    return {field: {"type": "string", "const": value} for field, value in zip(fields, values, strict=True)}
-
-
-def _schema(model: type[BaseModel]) -> Json:
-    """Return a model's JSON Schema, without the defaults by which the models mark what is absent."""
-    schema = model.model_json_schema()
-    for part in (schema, *schema.get("$defs", {}).values()):
-        for field in part["properties"].values():
-            for noise in ("default", "title"):
-                field.pop(noise, None)
-    return schema
 
 
 def _key(name: str) -> str:

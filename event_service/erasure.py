@@ -1,82 +1,163 @@
-"""What of an event is personal data, and the event without it."""
+"""The erasure of one person's data, wherever it is, one item after the other (docs/erasure.md has the rule)."""
 
-import json
-import re
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from event_service.items import Item, data_attributes, data_of
-from event_service.strict_json import Number, dumps
+from event_service.commands import NOTIFICATIONS, merge, note_merge
+from event_service.database import TimeLimitedConnection
+from event_service.events import KNOWN_TYPES, notification_id
+from event_service.facts import Change, fact_of
+from event_service.instants import format_instant, now
+from event_service.items import UNREADABLE, Item, to_item
+from event_service.personal_data import emptied, redact
+from event_service.replay import fold
 
-# Members are personal by name, letters only, in lower case: whatever is called like these, or exactly so,
-_PERSONAL: Final = re.compile(r"mail|message|url|uri|link|content|html|summary")
-_PERSONAL_NAMES: Final = frozenset(
-    (
-        "text",
-        "title",
-        "subject",
-        "body",
-        "description",
-        "note",
-        "notes",
-        "comment",
-        "name",
-        "firstname",
-        "lastname",
-        "surname",
-        "fullname",
-        "displayname",
-        "username",
-        "nickname",
-        "phone",
-        "phonenumber",
-        "mobile",
-        "mobilenumber",
-        "address",
-    )
-)
-# and texts by what is in them; but ids stay, of whatever form: `id`, `itemId`, `item_id`; not `paid`, nor `emailId`.
-_PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|[a-z]://|mailto:|www\.|\w\.[a-z]{2,}(:\d+)?/", re.IGNORECASE)
-_ID: Final = re.compile(r"(?i:id)|.*(?:Id|[a-z0-9]ID|[_-](?i:id))", re.DOTALL)
+_ITEMS_PER_REPORT: Final = 1000
 
 
-def redact(text: str) -> str:
-    """Return a JSON document without personal data, at any depth, or the text itself where it holds none.
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """One person's data and where it is; `writes` False only counts what there is to erase."""
 
-    A personal text becomes empty (the notification-service retries a null message for ever), anything else null.
+    user_id: str
+    table: str
+    client: Any
+    connection: TimeLimitedConnection
+    writes: bool
+    retention_days: int = 0
+    # How many were looked at, and how many of them held personal data.
+    seen: Counter[str] = field(default_factory=Counter)
+    personal: Counter[str] = field(default_factory=Counter)
+
+
+def erase(task: Erasure) -> None:
+    """Erase a person's data, or count it.
+
+    Raises:
+        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend failed for long.
+
     """
-    document = json.loads(text, parse_int=Number, parse_float=Number, object_pairs_hook=tuple)
-    left = _redacted("", document)
-    return text if left == document else _emit(left)
+    if task.writes:
+        note_merge(task.connection)
+    item_ids = set()
+    for page in _pages(task, IndexName="by-user", KeyConditionExpression="userId = :value", value=task.user_id):
+        item_ids |= {item["pk"]["S"].partition("#")[2] for item in page}
+        left = [_forget_item(task, item, "events") for item in page]
+        if task.writes:
+            _renew_rows(task, [item for item in left if item is not None])
+    rows = task.connection.execute("SELECT item_id FROM notifications WHERE user_id = %s", (task.user_id,)).fetchall()
+    item_ids |= {item_id for (item_id,) in rows}
+    for item_id in sorted(item_ids):
+        stream = f"notification#{notification_id(task.user_id, item_id)}"
+        for page in _pages(task, KeyConditionExpression="pk = :value", value=stream, ConsistentRead=True):
+            for item in page:
+                if "userId" not in item:  # with one, it is another producer's event
+                    _forget_item(task, item, "facts")
+    _forget_outbox(task)
+    _forget_rows(task)
 
 
-def _redacted(member: str, value: Any) -> Any:
-    """Return what is left of a value; an object is a tuple of pairs here, `member` the name the value stands under."""
-    name = re.sub("[^a-z]", "", member.lower())
-    is_id = _ID.fullmatch(member) is not None and "mail" not in name
-    if name and not is_id and (name in _PERSONAL_NAMES or _PERSONAL.search(name)):
-        return "" if isinstance(value, str) and (not value or "mail" not in name) else None
-    if isinstance(value, tuple):
-        return tuple(
-            (f"erased {number}" if _PERSONAL_TEXT.search(key) else key, _redacted(key, each))
-            for number, (key, each) in enumerate(value, 1)
-        )
-    if isinstance(value, list):
-        return [_redacted(member, each) for each in value]
-    return "" if isinstance(value, str) and not is_id and _PERSONAL_TEXT.search(value) else value
+def _pages(task: Erasure, *, value: str, **request: Any) -> Iterator[list[Item]]:
+    request |= {"TableName": task.table, "ExpressionAttributeValues": {":value": {"S": value}}}
+    while True:
+        answer = task.client.query(**request)
+        yield answer["Items"]
+        if "LastEvaluatedKey" not in answer:
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
-def _emit(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "{" + ",".join(f"{dumps(key)}:{_emit(member)}" for key, member in value) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_emit, value)) + "]"
-    return value.text if isinstance(value, Number) else dumps(value)
-
-
-def emptied(item: Item) -> Item:
-    """Return an item of the event store without personal data; all else of it stays, also how it is compressed."""
-    left = {name: value for name, value in item.items() if name != "userEmail"}
-    data = data_of(item)
-    if (redacted := redact(data)) == data:
+def _forget_item(task: Erasure, item: Item, kind: str) -> Item | None:
+    """Erase what of an item is personal and return what is left; of one that cannot be read, nothing is erased."""
+    try:
+        left = emptied(item)
+    except UNREADABLE:
+        if not task.writes:  # reading it back, this is what is left
+            print(f"forget: eventData cannot be read: {item['pk']['S']} {item['sk']['S']}", file=sys.stderr)
+            task.seen[f"unreadable {kind}"] += 1
+            task.personal[f"unreadable {kind}"] += 1
+        return None
+    task.seen[kind] += 1
+    if task.seen.total() % _ITEMS_PER_REPORT == 0:
+        print(f"forget: {'erasing' if task.writes else 'reading back'}: {task.seen.total():,} items so far")
+    if left == item and "forgottenAt" in item:
         return left
-    return {name: value for name, value in left.items() if name != "eventDataEncoding"} | data_attributes(redacted)
+    task.personal[kind] += 1
+    if task.writes:
+        _write_item(task, item, left)
+    return left
+
+
+def _write_item(task: Erasure, item: Item, left: Item) -> None:
+    encoded = "eventDataEncoding" in left
+    with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it has expired meanwhile
+        values = {":data": left["eventData"], ":now": {"S": now()}}
+        task.client.update_item(
+            TableName=task.table,
+            Key={"pk": item["pk"], "sk": item["sk"]},
+            UpdateExpression="SET eventData = :data, forgottenAt = :now"
+            + (", eventDataEncoding = :gzip REMOVE userEmail" if encoded else " REMOVE userEmail, eventDataEncoding"),
+            ConditionExpression="attribute_exists(pk)",
+            ExpressionAttributeValues=values | ({":gzip": left["eventDataEncoding"]} if encoded else {}),
+        )
+
+
+def _renew_rows(task: Erasure, items: Sequence[Item]) -> None:
+    """Make rows what the emptied events make of them; so a rebuild makes the same."""
+    known = [item for item in items if item.get("eventType", {}).get("S") in KNOWN_TYPES]
+    for requests in fold(known, lambda *_: None):
+        merge(task.connection, NOTIFICATIONS, requests)
+
+
+def _forget_outbox(task: Erasure) -> None:
+    """Empty the facts that wait, and store them: published or not, a copy that comes back finds itself forgotten."""
+    waiting = task.connection.execute(
+        "SELECT event_pk, event_sk, change, notification ->> 'id', notification::text FROM outbox"
+        " WHERE notification ->> 'userId' = %s",
+        (task.user_id,),
+    ).fetchall()
+    for pk, sk, change, id_, text in waiting:
+        task.seen["facts waiting"] += 1
+        if (left := redact(text)) != text:
+            task.personal["facts waiting"] += 1
+            if task.writes:
+                fact = fact_of(Change(pk, sk, change, id_, task.user_id, None, left))
+                with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it is there
+                    task.client.put_item(
+                        TableName=task.table,
+                        Item={**to_item(fact, now(), task.retention_days), "forgottenAt": {"S": now()}},
+                        ConditionExpression="attribute_not_exists(pk)",
+                    )
+                task.connection.execute(
+                    "UPDATE outbox SET notification = %s WHERE event_pk = %s AND event_sk = %s", (left, pk, sk)
+                )
+
+
+def _forget_rows(task: Erasure) -> None:
+    """Empty what no stored event has renewed: its events may have expired. Events of later on are ordinary."""
+    found = task.connection.execute(
+        "SELECT id, user_email, notification_data::text, event_pk, updated_at, event_id FROM notifications"
+        " WHERE user_id = %s ORDER BY item_id",
+        (task.user_id,),
+    ).fetchall()
+    kind = "notifications without stored events" if task.writes else "notifications"
+    for id_, email, text, pk, updated_at, event_id in found:
+        task.seen[kind] += not task.writes
+        if email is None and redact(text) == text:
+            continue
+        key = {"pk": {"S": pk}, "sk": {"S": f"{format_instant(updated_at)}#{event_id}"}}
+        item = task.client.get_item(TableName=task.table, Key=key, ConsistentRead=True).get("Item")
+        if task.writes and item is not None and "forgottenAt" not in item:
+            continue
+        task.personal[kind] += 1
+        if task.writes:
+            task.seen[kind] += 1
+            task.connection.execute(
+                "UPDATE notifications SET user_email = NULL, notification_data = %s"
+                " WHERE id = %s AND (event_pk, updated_at, event_id) = (%s, %s, %s)",
+                (redact(text), id_, pk, updated_at, event_id),
+            )

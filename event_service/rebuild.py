@@ -10,14 +10,11 @@ Exit status: 0 done, 1 --verify found differences, 2 the rebuild could not be do
 """
 
 import argparse
-import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Final
@@ -25,7 +22,8 @@ from typing import Final
 from event_service.commands import NOTIFICATIONS, SHADOW, CommandError, alone, drop_shadow, make_client, note_merge, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
-from event_service.rebuild_segment import DEFAULT_SEGMENTS, Job, StopSign, merge_segment, stop_with
+from event_service.rebuild_segment import DEFAULT_SEGMENTS, Job, merge_segment
+from event_service.rebuild_workers import make_workers
 
 _DIFFERENCES_NAMED: Final = 20
 _MOST: Final = 1000  # workers, or segments: more help nobody
@@ -98,7 +96,7 @@ def _fill(connection: TimeLimitedConnection, job: Job, report: Callable[[Progres
     def progress() -> Progress:
         return Progress(*(connection.execute(sums, key).fetchone() or (0, 0, 0)))
 
-    pool, stop = _pool(job.workers)
+    pool, stop = make_workers(job.workers)
     try:
         pending = {pool.submit(merge_segment, job, segment, segments) for segment, segments in rows}
         while pending:
@@ -138,29 +136,6 @@ def _prepare_progress(connection: TimeLimitedConnection, job: Job) -> None:
             " pg_relation_filenode(%(target)s::text::regclass)",
             {"target": target, "source": source, "segments": job.segments},
         )
-
-
-def _pool(workers: int) -> tuple[Executor, Callable[[], None]]:
-    """Return who works, and what makes them stop after the page they are at."""
-    if workers == 1:
-        here = threading.Event()
-        return ThreadPoolExecutor(1, initializer=stop_with, initargs=(here,)), here.set
-    context = multiprocessing.get_context("spawn")
-    everywhere = context.Event()
-    return ProcessPoolExecutor(workers, context, _start_worker, (everywhere,)), everywhere.set
-
-
-def _start_worker(stop: StopSign) -> None:
-    """Let a worker end with the process that started it, also where that was killed, and as that says."""
-    stop_with(stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_wait_for_parent, daemon=True).start()
-
-
-def _wait_for_parent() -> None:
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _print_progress(total: int) -> Callable[[Progress], None]:

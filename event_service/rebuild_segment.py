@@ -2,10 +2,9 @@
 
 import json
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import botocore.session
 import psycopg
@@ -20,6 +19,7 @@ from event_service.database import TimeLimitedConnection
 from event_service.events import KNOWN_TYPES, EventKey
 from event_service.items import Item
 from event_service.lean_clients import DynamoDb
+from event_service.rebuild_workers import pause, should_stop
 from event_service.replay import fold
 from event_service.strict_json import texts_of
 
@@ -39,13 +39,6 @@ _ATTRIBUTES: Final = (
 )
 
 
-class StopSign(Protocol):
-    """What the `Event` of threads and that of processes have in common."""
-
-    def is_set(self) -> bool: ...
-    def wait(self, timeout: float | None = None) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to rebuild from what; one worker works in this process, more in processes of their own.
@@ -61,24 +54,15 @@ class Job:
     restart: bool = False
 
 
-_stop: StopSign = threading.Event()
-
-
-def stop_with(sign: StopSign) -> None:
-    """Let segments end after the page they are at once this is set."""
-    global _stop  # noqa: PLW0603  # of a worker, which an executor starts
-    _stop = sign
-
-
 def merge_segment(job: Job, segment: int, segments: int) -> None:
     """Merge a segment from where it got to; after a failure that may pass, again from there."""
     failures = 0
-    while not _stop.is_set():
+    while not should_stop():
         try:
             with open_database(job.database) as connection:
                 for _ in _merge_pages(connection, job, segment, segments):
                     failures = 0
-                    if _stop.is_set():
+                    if should_stop():
                         break
                 return
         except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, HTTPError) as exc:
@@ -86,7 +70,7 @@ def merge_segment(job: Job, segment: int, segments: int) -> None:
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise
             print(f"rebuild: segment {segment}: {type(exc).__name__}, trying again", file=sys.stderr)
-            _stop.wait(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
+            pause(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
 
 
 def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segments: int) -> Iterator[None]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from event_service import forget as module
+from event_service import erasure as module
 from event_service.commands import SHADOW, alone, make_client, open_database
 from event_service.config import DatabaseSettings
+from event_service.erasure import Erasure, erase
 from event_service.facts import Change, fact_of, message_of
-from event_service.forget import Forgetting, forget, main
+from event_service.forget import main
 from event_service.notifications import Notifications
 from event_service.rebuild import compare, rebuild
 from event_service.rebuild_segment import Job
@@ -152,7 +153,7 @@ def test_a_broken_off_run_is_finished_by_the_next(updates: int, aws: Aws, url: s
                 raise KeyboardInterrupt
 
     with open_database(DatabaseSettings(url=url)) as connection, pytest.raises(KeyboardInterrupt):
-        forget(Forgetting("user-a", aws.table, Dying(), connection, writes=True))
+        erase(Erasure("user-a", aws.table, Dying(), connection, writes=True))
 
     assert main(["--user", "user-a", "--yes"]) == 0
     assert SECRET not in json.dumps(list(of_user(stored(aws), "user-a").values()))
@@ -234,7 +235,7 @@ def test_an_event_that_expires_meanwhile_is_gone_anyway(aws: Aws, url: str, monk
     """Found, and deleted before it is written."""
     write = module._write_item
 
-    def expired(task: Forgetting, item: Any, left: Any) -> None:
+    def expired(task: Erasure, item: Any, left: Any) -> None:
         task.client.delete_item(TableName=aws.table, Key={"pk": item["pk"], "sk": item["sk"]})
         write(task, item, left)
 

@@ -1,0 +1,82 @@
+"""What of an event is personal data, and the event without it."""
+
+import json
+import re
+from typing import Any, Final
+
+from event_service.items import Item, data_attributes, data_of
+from event_service.strict_json import Number, dumps
+
+# Members are personal by name, letters only, in lower case: whatever is called like these, or exactly so,
+_PERSONAL: Final = re.compile(r"mail|message|url|uri|link|content|html|summary")
+_PERSONAL_NAMES: Final = frozenset(
+    (
+        "text",
+        "title",
+        "subject",
+        "body",
+        "description",
+        "note",
+        "notes",
+        "comment",
+        "name",
+        "firstname",
+        "lastname",
+        "surname",
+        "fullname",
+        "displayname",
+        "username",
+        "nickname",
+        "phone",
+        "phonenumber",
+        "mobile",
+        "mobilenumber",
+        "address",
+    )
+)
+# and texts by what is in them; but ids stay, of whatever form: `id`, `itemId`, `item_id`; not `paid`, nor `emailId`.
+_PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|[a-z]://|mailto:|www\.|\w\.[a-z]{2,}(:\d+)?/", re.IGNORECASE)
+_ID: Final = re.compile(r"(?i:id)|.*(?:Id|[a-z0-9]ID|[_-](?i:id))", re.DOTALL)
+
+
+def redact(text: str) -> str:
+    """Return a JSON document without personal data, at any depth, or the text itself where it holds none.
+
+    A personal text becomes empty (the notification-service retries a null message for ever), anything else null.
+    """
+    document = json.loads(text, parse_int=Number, parse_float=Number, object_pairs_hook=tuple)
+    left = _redacted("", document)
+    return text if left == document else _emit(left)
+
+
+def _redacted(member: str, value: Any) -> Any:
+    """Return what is left of a value; an object is a tuple of pairs here, `member` the name the value stands under."""
+    name = re.sub("[^a-z]", "", member.lower())
+    is_id = _ID.fullmatch(member) is not None and "mail" not in name
+    if name and not is_id and (name in _PERSONAL_NAMES or _PERSONAL.search(name)):
+        return "" if isinstance(value, str) and (not value or "mail" not in name) else None
+    if isinstance(value, tuple):
+        return tuple(
+            (f"erased {number}" if _PERSONAL_TEXT.search(key) else key, _redacted(key, each))
+            for number, (key, each) in enumerate(value, 1)
+        )
+    if isinstance(value, list):
+        return [_redacted(member, each) for each in value]
+    return "" if isinstance(value, str) and not is_id and _PERSONAL_TEXT.search(value) else value
+
+
+def _emit(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "{" + ",".join(f"{dumps(key)}:{_emit(member)}" for key, member in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_emit, value)) + "]"
+    return value.text if isinstance(value, Number) else dumps(value)
+
+
+def emptied(item: Item) -> Item:
+    """Return an item of the event store without personal data; all else of it stays, also how it is compressed."""
+    left = {name: value for name, value in item.items() if name != "userEmail"}
+    data = data_of(item)
+    if (redacted := redact(data)) == data:
+        return left
+    return {name: value for name, value in left.items() if name != "eventDataEncoding"} | data_attributes(redacted)
