@@ -98,7 +98,7 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
             '{"Fn::GetAtt": ["EventQueue", "Arn"]}',
         ),
         "AppendToTheEventStore": (
-            ["dynamodb:PartiQLInsert", "dynamodb:BatchGetItem"],
+            ["dynamodb:PartiQLInsert", "dynamodb:BatchGetItem", "dynamodb:Query"],
             '{"Fn::GetAtt": ["EventStoreTable", "Arn"]}',
         ),
         "PublishFacts": ("sns:Publish", '{"Ref": "NotificationTopic"}'),
