@@ -28,16 +28,21 @@ CREATE FUNCTION merged_events(events json)
 RETURNS TABLE (pk text, sk text, waiting_pk text, waiting_sk text, waiting_change text)
 LANGUAGE sql
 AS $$
-    SELECT e.pk, e.sk, w.event_pk, w.event_sk, w.change
-    FROM json_to_recordset(events) AS e(pk text, sk text, "notificationId" uuid)
-    JOIN notifications AS n
-        ON n.id = e."notificationId" AND n.event_pk = e.pk AND instant_text(n.updated_at) || '#' || n.event_id = e.sk
-    LEFT JOIN LATERAL (
-        SELECT o.event_pk, o.event_sk, o.change FROM outbox AS o WHERE o.notification ->> 'id' = n.id::text
+    WITH deciding AS (
+        SELECT e.pk, e.sk, n.id
+        FROM json_to_recordset(events) AS e(pk text, sk text, "notificationId" uuid)
+        JOIN notifications AS n
+            ON n.id = e."notificationId" AND n.event_pk = e.pk AND instant_text(n.updated_at) || '#' || n.event_id = e.sk
+        WHERE EXISTS (SELECT FROM merges WHERE begun_at > now() - interval '30 days')
+    ), waiting AS (
+        -- The outbox is read once, for all of them: after an outage it may be long.
+        SELECT DISTINCT ON (id) (o.notification ->> 'id')::uuid AS id, o.event_pk, o.event_sk, o.change
+        FROM outbox AS o
+        WHERE o.notification ->> 'id' IN (SELECT d.id::text FROM deciding AS d)
         -- By the rule of apply_events(): the first 27 characters of event_sk are the instant, the others "#" and the id.
-        ORDER BY left(o.event_sk, 27) DESC, o.change = 'deleted' DESC, o.event_sk DESC, o.event_pk DESC
-        LIMIT 1) AS w ON true
-    WHERE EXISTS (SELECT FROM merges WHERE begun_at > now() - interval '30 days')
+        ORDER BY id, left(o.event_sk, 27) DESC, o.change = 'deleted' DESC, o.event_sk DESC, o.event_pk DESC
+    )
+    SELECT d.pk, d.sk, w.event_pk, w.event_sk, w.change FROM deciding AS d LEFT JOIN waiting AS w USING (id)
 $$;
 
 -- Puts the facts of events that decide their rows into the outbox and returns them as apply_events() does. They are made
