@@ -273,6 +273,26 @@ def test_a_rebuild_in_the_middle_of_a_batch_takes_no_fact_away(
     assert len(stored_facts(aws)) == 2
 
 
+def test_odd_ids_and_the_first_and_last_instants_have_their_facts(
+    aws: Aws, service_environment: dict[str, str], stack: Stack
+) -> None:
+    """Ids with what separates keys and with what SQL and JSON quote, at the first and the last instant."""
+    names = ["#", "a#b", "'\"\\", "日本語😀", "x" * 250]
+    instants = ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.5-11:00", "9999-12-31T23:59:59.999999Z"]
+    records: list[Json] = []
+    for user, item, instant in itertools.product(names, names, instants):
+        each = record("reminder:created", user, item, 1, id=f"{item[:9]}-{len(records)}")
+        records.append(each | {"body": each["body"].replace("2026-11-23T12:00:01Z", instant)})
+    append_only(stack, aws, records)
+    rebuild(job(service_environment))
+    live = rows(service_environment["DATABASE_URL"])
+    deliver(records, len(records))
+    assert len(live) == len(stored_facts(aws)) == published(aws).total() == len(names) ** 2
+    assert {fact["sk"][:4] for fact in stored_facts(aws)} == {"9999"}
+    deliver(records, len(records))
+    assert (published(aws).total(), rows(service_environment["DATABASE_URL"])) == (0, live)
+
+
 def test_while_nobody_knows_whether_there_is_a_fact_the_record_fails(
     aws: Aws, service_environment: dict[str, str], stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
