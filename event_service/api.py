@@ -1,4 +1,4 @@
-"""The read API (CONTRACT, section 8): the second Lambda function, behind API Gateway's REST API.
+"""The read API: the second Lambda function, behind API Gateway's REST API.
 
 `eventData` goes out as it was stored: answers are composed from JSON texts and are never parsed on the way. Errors are
 problem details, RFC 9457.
@@ -6,7 +6,7 @@ problem details, RFC 9457.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -40,7 +40,7 @@ from event_service.aws import make_client
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
 from event_service.event_history import MAX_PAGE_BYTES, EventHistory, InvalidCursor, Page, Span
-from event_service.strict_json import compose_object, dumps
+from event_service.strict_json import compose_array, compose_object, dumps
 from event_service.timeline import Record, deciding, differences, story
 from event_service.timeline_text import paragraph
 
@@ -106,7 +106,7 @@ def item_changes(
     if new is None:
         raise Unknown("Nothing is known of this item at these instants")
     old = _state(itemType, itemId, start, new.user_id)
-    changes = _array([change.to_json() for change in differences(old, new)])
+    changes = compose_array(change.to_json() for change in differences(old, new))
 
     def text(old: Record | None, new: Record) -> str:
         states = {"old": "null" if old is None else _state_text(old, start), "new": _state_text(new, to)}
@@ -191,11 +191,7 @@ def _state_text(record: Record, at: str | None) -> str:
 
 
 def _page_answer(page: Page) -> Answer:
-    return _json(compose_object({"events": _array(page.events), "next": dumps(page.cursor)}))
-
-
-def _array(texts: Sequence[str]) -> str:
-    return "[" + ",".join(texts) + "]"
+    return _json(compose_object({"events": compose_array(page.events), "next": dumps(page.cursor)}))
 
 
 def _json(text: str) -> Answer:

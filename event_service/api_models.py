@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from event_service.instants import parse_instant
 
 _EXAMPLE: Final = "2026-11-23T06:54:06.41Z"
-# Those of the canonical event (CONTRACT, section 2).
+# As in the events themselves (`formats`).
 _ITEM_TYPE: Final = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 _MAX_IDENTIFIER: Final = 256
 
@@ -69,10 +69,10 @@ class ChangedField(ApiModel):
 
 
 class ItemChanges(ApiModel):
-    """What differs between an item's states at two instants; a state is null where the item was not known yet."""
+    """What differs between an item's states at two instants; `old` is null where the item was not known yet."""
 
     old: ItemState | None
-    new: ItemState | None
+    new: ItemState
     changes: list[ChangedField]
 
 

@@ -48,7 +48,7 @@ def make_client(session: Session, service: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a service is, and all it takes to send it signed requests."""
+    """An AWS service's URL, with credentials and connection pool; sends signed (SigV4) POST requests."""
 
     service: str
     region: str

@@ -8,7 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from event_service.deadline import Deadline
-from event_service.errors import Backend, Unavailable, out_of_time
+from event_service.errors import Unavailable, UnavailableReason, out_of_time
 
 Entry = TypeVar("Entry")
 Answer = TypeVar("Answer")
@@ -57,7 +57,7 @@ def send_in_batches(
     entries: Sequence[Entry],
     send: Callable[[Sequence[Entry]], Sequence[Answer | Unavailable]],
     *,
-    backend: Backend,
+    backend: UnavailableReason,
     batches: Callable[[Sequence[Entry]], Iterable[Sequence[Entry]]],
     pool: Executor,
     deadline: Deadline,
@@ -100,7 +100,7 @@ def is_worth_retrying(answer: object) -> bool:
 def _send(
     batch: Sequence[Entry],
     send: Callable[[Sequence[Entry]], Sequence[Answer | Unavailable]],
-    backend: Backend,
+    backend: UnavailableReason,
     deadline: Deadline,
 ) -> Sequence[Answer | Unavailable]:
     try:

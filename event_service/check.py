@@ -58,7 +58,10 @@ def records_of(text: str, attributes: dict[str, str]) -> list[Any]:
 
 
 def problems(record: Mapping[str, Any], error: RecordError) -> list[tuple[str, str]]:
-    """Return reason and text, with its path, of every problem; the function stops at the first of a kind."""
+    """Return reason and text, with its path, of every problem.
+
+    The function itself looks into `eventData` only where no other field is wrong.
+    """
     fields: list[tuple[str, str]] = []
     if isinstance(error.__cause__, ValidationError):
         fields = [(error.reason, f"{path}: {message}") for path, message in problems_of(error.__cause__)]

@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.database import TimeLimitedConnection, connect
 from event_service.errors import Unavailable, internal_error
+from event_service.strict_json import compose_array
 
 NOTIFICATIONS: Final = "notifications"
 SHADOW: Final = "rebuild_shadow"  # beside notifications, to compare the two
@@ -28,7 +29,7 @@ class CommandError(Exception):
     """A command cannot do what it was asked for; the message says why."""
 
 
-def make_client(service: str) -> Any:
+def make_patient_client(service: str) -> Any:
     """Return a client that waits and tries again for minutes: no invocation ends here.
 
     Raises:
@@ -51,7 +52,7 @@ def open_database(settings: DatabaseSettings) -> TimeLimitedConnection:
         psycopg.Error: it cannot be opened.
 
     """
-    connection = connect(settings, partial(make_client, "secretsmanager"))
+    connection = connect(settings, partial(make_patient_client, "secretsmanager"))
     connection.execute("SET timezone = 'UTC'")  # in another zone the last hours of the year 9999 are in no year
     return connection
 
@@ -109,9 +110,8 @@ def merge(connection: TimeLimitedConnection, target: str, requests: Sequence[str
         psycopg.Error: something else went wrong.
 
     """
-    events = f"[{','.join(requests)}]"
     try:
-        connection.execute("SELECT merge_notifications(%s::regclass, %s::json)", (target, events))
+        connection.execute("SELECT merge_notifications(%s::regclass, %s::json)", (target, compose_array(requests)))
     except (psycopg.DataError, psycopg.errors.CheckViolation, psycopg.errors.ProgramLimitExceeded):
         if len(requests) == 1:
             return [*requests]

@@ -1,4 +1,4 @@
-"""The service's settings, read from the environment once (CONTRACT, section 7)."""
+"""The service's settings, read from the environment once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

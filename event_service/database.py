@@ -104,8 +104,6 @@ class Database:
             psycopg.Error: PostgreSQL refused the statement, cannot be reached, or did not answer in time.
 
         """
-        if not deadline.remaining():
-            raise psycopg.OperationalError("there was no time left")
         if self._connection is not None:
             try:
                 return self._run(self._connection, statement, parameters, deadline)

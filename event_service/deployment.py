@@ -11,7 +11,7 @@ from psycopg import sql
 
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.database import connect, connection_parameters
-from event_service.migrate import LOCK, migrate, secrets
+from event_service.migrate import LOCK, migrate, secrets_client
 
 _READER = "notification_reader"  # what the notification-scheduler's role is granted
 _ANSWER_SECONDS = 10
@@ -60,8 +60,8 @@ def update_database(settings: DatabaseSettings) -> list[str]:
     """
     applied = migrate(settings)
     if role_secret := os.environ.get("DATABASE_ROLE_SECRET_ARN"):
-        role = connection_parameters(replace(settings, secret_arn=role_secret), secrets)
-        with connect(settings, secrets) as connection, connection.transaction():
+        role = connection_parameters(replace(settings, secret_arn=role_secret), secrets_client)
+        with connect(settings, secrets_client) as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
             grant(connection, role["user"], role["password"])
     return applied

@@ -1,4 +1,4 @@
-"""The erasure of one person's data, wherever it is, one item after the other (docs/erasure.md has the rule)."""
+"""Erases one user's personal data from the event store, the notifications and the outbox (rules: docs/erasure.md)."""
 
 import sys
 from collections import Counter

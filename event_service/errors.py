@@ -19,7 +19,7 @@ RejectionReason = Literal[
     "too_large",
     "conflict",
 ]
-Backend = Literal["event_store", "notifications", "notification_topic", "deadline", "internal"]
+UnavailableReason = Literal["event_store", "notifications", "notification_topic", "deadline", "internal"]
 
 
 class RecordError(Exception):
@@ -44,8 +44,8 @@ class Rejected(RecordError):
 class Unavailable(RecordError):
     """A backend did not do its part. `retryable`: trying again at once may help."""
 
-    def __init__(self, backend: Backend, message: str, *, retryable: bool = False) -> None:
-        super().__init__(backend, message)
+    def __init__(self, reason: UnavailableReason, message: str, *, retryable: bool = False) -> None:
+        super().__init__(reason, message)
         self.retryable = retryable
 
 

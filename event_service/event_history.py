@@ -100,9 +100,8 @@ class EventHistory:
             if events and size > MAX_PAGE_BYTES:
                 break
             events.append(text)
-            key = item
-        if events and len(events) < len(answer["Items"]):
-            last = key
+        if len(events) < len(answer["Items"]):
+            last = answer["Items"][len(events) - 1]
         return Page(tuple(events), _cursor(name, value, last) if last else None)
 
     def records(

@@ -68,7 +68,7 @@ class Event:
 
     @property
     def rank(self) -> Rank:
-        """What decides between the events of a user's item: the greatest does (CONTRACT, section 5)."""
+        """What decides between the events of a user's item: the greatest does, as `apply_events()` has it."""
         return self.occurred_at, self.effect == "delete", self.id, self.pk
 
     @property

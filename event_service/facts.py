@@ -69,14 +69,14 @@ def stream_of_cause(data: str) -> str:
     return f"{string_of(about.get('itemType'))}#{string_of(about.get('itemId'))}"
 
 
-def change_owed(told: Rank | None, event: Event) -> str | None:
-    """Return how the event that decides a notification has changed it for who was told of it last, if at all.
+def change_owed(last_fact: Rank | None, event: Event) -> str | None:
+    """Return how the event that decides a notification has changed it since its last fact; None if it has not.
 
-    `told` is the rank of the event that caused the last fact of the notification; None where there is none.
+    `last_fact` is the rank of the event that caused that fact; None where there is none.
     """
-    if told is not None and told >= event.rank:
+    if last_fact is not None and last_fact >= event.rank:
         return None
-    live = told is not None and not told[1]
+    live = last_fact is not None and not last_fact[1]
     if event.effect == "delete":
         return "deleted" if live else None
     return "updated" if live else "created"

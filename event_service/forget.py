@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
-from event_service.commands import CommandError, alone, drop_shadow, make_client, run
+from event_service.commands import CommandError, alone, drop_shadow, make_patient_client, run
 from event_service.config import DatabaseSettings, event_retention_days, event_store_table
 from event_service.erasure import Erasure, erase
 from event_service.formats import Identifier
@@ -50,7 +50,7 @@ def _forget(options: argparse.Namespace) -> int:
     with alone(database) as connection:
 
         def task(*, writes: bool) -> Erasure:
-            return Erasure(options.user, table, make_client("dynamodb"), connection, writes, retention_days)
+            return Erasure(options.user, table, make_patient_client("dynamodb"), connection, writes, retention_days)
 
         if not options.dry_run:
             drop_shadow(connection)  # everybody's rows are in it, of whoever is forgotten too

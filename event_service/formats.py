@@ -78,14 +78,15 @@ def read_event(envelope: Envelope) -> Event:
     """Return the canonical event of an opened envelope.
 
     Raises:
-        Rejected: a field is missing, empty or of the wrong type; the error names the first by its path.
+        Rejected: a field is missing, empty or of the wrong type; `field` is the path of the first, the text names
+            all.
 
     """
     try:
         event = _read_cloud_event(envelope) if "specversion" in envelope.values else _read_plain_event(envelope)
     except ValidationError as exc:
         raise _rejection(exc) from exc
-    if event.event_type not in FACT_TYPES:
+    if not event.is_fact:
         check_depth(envelope.text, "body" if envelope.message_id is None else "Message")
     return event
 

@@ -23,6 +23,7 @@ from event_service.database import Database
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, Rejected, internal_error
 from event_service.event_store import EventStore
+from event_service.events import Event
 from event_service.instants import epoch_seconds, now
 from event_service.lean_clients import DynamoDb, Sns
 from event_service.notifications import Notifications
@@ -34,7 +35,7 @@ _SECONDS_WITHOUT_CONTEXT: Final = 30.0
 
 
 class _StandardOutput(logging.StreamHandler[TextIO]):
-    """Writes to what is standard output at that moment, as `logging` itself does for standard error."""
+    """Writes to what is standard output at that moment: tests exchange it while the built service is kept."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -98,7 +99,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         report = pipeline.Report([pipeline.Entry(error=internal_error(exc)) for _ in records])
     for record, entry in zip(records, report.entries, strict=True):
         if entry.error is not None:
-            _log_failure(service.logger, record, entry)
+            _log_failure(service.logger, record, entry.event, entry.error)
     _log_left_behind(service.logger, report)
     _count(service, report)
     return _answer(event, [entry.error for entry in report.entries])
@@ -123,17 +124,16 @@ def _answer(event: dict[str, Any], errors: list[RecordError | None]) -> dict[str
     return dict(process_partial_response(event, raise_error, processor))
 
 
-def _log_failure(logger: Logger, record: Mapping[str, Any], entry: pipeline.Entry) -> None:
+def _log_failure(logger: Logger, record: Mapping[str, Any], event: Event | None, error: RecordError) -> None:
     """Write the one line of a failed record: ids and reason, nothing that is in the event."""
-    error = entry.error
     logger.warning(
         "record failed",
         extra={
             "message_id": record.get("messageId"),
-            "event_id": entry.event and entry.event.id,
-            "event_type": entry.event and entry.event.event_type,
-            "reason": error and error.reason,
-            "field": error and error.field,
+            "event_id": event and event.id,
+            "event_type": event and event.event_type,
+            "reason": error.reason,
+            "field": error.field,
             "error": str(error),
         },
     )

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from event_service.commands import CommandError, make_client, run
+from event_service.commands import CommandError, make_patient_client, run
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
 from event_service.event_history import EventHistory, Span, Unreadable
 from event_service.instants import Instant, parse_instant
-from event_service.strict_json import compose_object
+from event_service.strict_json import compose_array, compose_object
 from event_service.timeline import FieldChange, Record, deciding, story, with_changes
 from event_service.timeline_text import paragraph
 
@@ -32,7 +32,7 @@ def _history(options: argparse.Namespace) -> int:
     table = event_store_table(os.environ)
     with ThreadPoolExecutor(1) as pool:
         try:
-            return _print(EventHistory(make_client("dynamodb"), table, pool), options)
+            return _print(EventHistory(make_patient_client("dynamodb"), table, pool), options)
         except Unreadable as exc:
             raise CommandError(str(exc)) from exc
 
@@ -84,9 +84,7 @@ def _print(history: EventHistory, options: argparse.Namespace) -> int:
 
 
 def _json_line(record: Record, changes: Iterable[FieldChange]) -> str:
-    return compose_object(
-        {"event": record.to_json(), "changes": "[" + ",".join(change.to_json() for change in changes) + "]"}
-    )
+    return compose_object({"event": record.to_json(), "changes": compose_array(change.to_json() for change in changes)})
 
 
 if __name__ == "__main__":

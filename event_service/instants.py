@@ -43,7 +43,7 @@ def parse_instant(text: str) -> Instant:
         moment = local + since_local - (_CYCLE if year == 0 else timedelta())
     except OverflowError as exc:
         raise ValueError("lies outside the years 1-9999 in UTC") from exc
-    if leap and (moment - timedelta(seconds=1)).strftime("%H:%M") != "23:59":
+    if leap and moment.strftime("%H:%M:%S") != "00:00:00":
         raise ValueError("is no RFC 3339 instant: a leap second ends a UTC day")
     return format_instant(moment)
 

@@ -34,7 +34,7 @@ _CERTAINLY_FITS_BYTES: Final = 64 * 1024
 
 
 def to_item(event: Event, recorded_at: Instant, retention_days: int = 0) -> Item:
-    """Return the item of an event; see CONTRACT for its attributes."""
+    """Return the item of an event; docs/data.md describes its attributes."""
     texts = {
         "pk": event.pk,
         "sk": event.sk,
@@ -77,7 +77,7 @@ def rank_of_fact(item: Item) -> Rank:
 
 
 def same_payload(event: Event, item: Item) -> bool:
-    """Tell whether an event says what the item of the same key says (CONTRACT, section 3)."""
+    """Tell whether an event says what the item of the same key says: type, user, cause and data."""
     fact = event.event_type in FACT_TYPES and "userId" not in item
     payload = {"eventType": event.event_type, "causationId": event.causation_id}
     if not fact:

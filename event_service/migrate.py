@@ -24,7 +24,7 @@ def migrate(settings: DatabaseSettings) -> list[str]:
         (file for file in resources.files("event_service.migrations").iterdir() if file.name.endswith(".sql")),
         key=lambda file: file.name,
     )
-    with connect(settings, secrets) as connection, connection.transaction():
+    with connect(settings, secrets_client) as connection, connection.transaction():
         # Whoever comes second waits here, and then finds nothing left to do.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         # From here on rather fail than wait for a lock: whoever else needs the table would wait behind this.
@@ -41,7 +41,7 @@ def migrate(settings: DatabaseSettings) -> list[str]:
     return [file.name for file in missing]
 
 
-def secrets() -> Any:
+def secrets_client() -> Any:
     """Return a client of Secrets Manager."""
     import botocore.session  # noqa: PLC0415  # with DATABASE_URL nobody needs it
 
@@ -57,10 +57,10 @@ def main() -> int:
     except psycopg.ProgrammingError as exc:
         # Without a code it is about the URL, and quotes it with the password.
         print(f"migrate: {exc if exc.sqlstate else 'DATABASE_URL is no libpq URL'}", file=sys.stderr)
-        return 1
+        return 2
     except (ConfigurationError, psycopg.Error) as exc:
         print(f"migrate: {exc}", file=sys.stderr)
-        return 1
+        return 2
     print("\n".join(f"applied {name}" for name in names) or "the schema is up to date")
     return 0
 

@@ -1,6 +1,5 @@
 """The notifications table and the outbox of facts, in PostgreSQL: the work is done by functions of the migrations."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,10 +8,10 @@ import psycopg
 
 from event_service.database import Database
 from event_service.deadline import Deadline
-from event_service.errors import Unavailable
+from event_service.errors import Unavailable, out_of_time
 from event_service.events import Event, EventKey, Rank, notification_id
 from event_service.facts import Change, rank_of_cause
-from event_service.strict_json import compose_object, dumps
+from event_service.strict_json import compose_array, compose_object, dumps
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"
 _MERGED: Final = "SELECT * FROM merged_events(%s::json)"
@@ -64,8 +63,10 @@ class Notifications:
         self, events: Sequence[ToApply], deadline: Deadline, patience: Deadline
     ) -> tuple[list[Change], dict[EventKey, Unavailable]]:
         try:
-            rows = self._query(_APPLY, (_array(map(_request, events)),), deadline)
+            rows = self._query(_APPLY, (compose_array(map(_request, events)),), deadline)
             return [Change(*row) for row in rows], {}
+        except Unavailable as exc:
+            return [], dict.fromkeys((each.event.key for each in events), exc)
         except psycopg.Error as exc:
             failure = _failure(exc)
             limit = patience if exc.sqlstate == _LOCKED else deadline
@@ -85,20 +86,20 @@ class Notifications:
         is nothing to get.
 
         Raises:
-            Unavailable: PostgreSQL did not do its part.
+            Unavailable: PostgreSQL did not do its part, or there was no time left.
 
         """
         keys = dumps([{"pk": pk, "sk": sk} for pk, sk in done])
         claims = _FACTS_LEFT_BEHIND_AT_ONCE if deadline.remaining() > _SECONDS_TO_PUBLISH_THEM else 0
         return [Change(*row) for row in self._ask(_SETTLE, (keys, claims), deadline)]
 
-    def merged(self, events: Iterable[Event], deadline: Deadline) -> dict[EventKey, Rank | None]:
+    def possibly_without_fact(self, events: Iterable[Event], deadline: Deadline) -> dict[EventKey, Rank | None]:
         """Return those of events that decide their rows and may have been applied without a fact.
 
         With each comes the rank of the event that caused the last fact waiting for the same notification.
 
         Raises:
-            Unavailable: PostgreSQL did not do its part.
+            Unavailable: PostgreSQL did not do its part, or there was no time left.
 
         """
         request = dumps([_place(event) for event in events])
@@ -111,7 +112,7 @@ class Notifications:
         """Let events that decide their rows have facts of these kinds; return what waits in the outbox now.
 
         Raises:
-            Unavailable: PostgreSQL did not do its part.
+            Unavailable: PostgreSQL did not do its part, or there was no time left.
 
         """
         request = dumps([_place(event) | {"change": kind} for event, kind in kinds.items()])
@@ -124,19 +125,22 @@ class Notifications:
             raise _failure(exc) from exc
 
     def _query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
-        """Run a statement, again after a transient failure as long as there is time."""
-        attempts = deadline.attempts()
-        next(attempts, None)
-        while True:
+        """Run a statement, again after a transient failure as long as there is time.
+
+        Raises:
+            psycopg.Error: the last failure.
+            Unavailable: there was no time left to begin.
+
+        """
+        failure: psycopg.Error | None = None
+        for _ in deadline.attempts():
             try:
                 return self.database.query(statement, parameters, deadline)
             except psycopg.Error as exc:
-                if not _is_transient(exc) or next(attempts, None) is None:
+                if not _is_transient(exc):
                     raise
-
-
-def _array(objects: Iterable[str]) -> str:
-    return "[" + ",".join(objects) + "]"
+                failure = exc
+        raise failure or out_of_time()
 
 
 def _place(event: Event) -> dict[str, str]:
@@ -150,7 +154,7 @@ def _request(each: ToApply) -> str:
             "pk": dumps(event.pk),
             "sk": dumps(event.sk),
             "id": dumps(event.id),
-            "deletion": json.dumps(event.effect == "delete"),
+            "deletion": dumps(event.effect == "delete"),
             "notification": each.notification,
         }
     )

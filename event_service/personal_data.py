@@ -5,10 +5,16 @@ import re
 from typing import Any, Final
 
 from event_service.items import Item, data_attributes, data_of
-from event_service.strict_json import Number, dumps
+from event_service.strict_json import Number, compose_array, dumps
 
-# Members are personal by name, letters only, in lower case: whatever is called like these, or exactly so,
-_PERSONAL: Final = re.compile(r"mail|message|url|uri|link|content|html|summary")
+# Members are personal by name: whatever has one of these anywhere in it,
+_PERSONAL: Final = re.compile(r"mail|message")
+# or one of these where a word of it begins or ends, as `imageURLs` and `meetingurl` have but not `hourlyRate`,
+_WORD: Final = r"(?i:url|uri|link|content|html|summary)"
+_PERSONAL_WORD: Final = re.compile(
+    rf"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z])){_WORD}|{_WORD}(?i:s)?(?:(?![A-Za-z])|(?<=[a-z])(?=[A-Z])|(?=[A-Z][a-z]))"
+)
+# or is called exactly so, letters only, in lower case,
 _PERSONAL_NAMES: Final = frozenset(
     (
         "text",
@@ -53,7 +59,7 @@ def _redacted(member: str, value: Any) -> Any:
     """Return what is left of a value; an object is a tuple of pairs here, `member` the name the value stands under."""
     name = re.sub("[^a-z]", "", member.lower())
     is_id = _ID.fullmatch(member) is not None and "mail" not in name
-    if name and not is_id and (name in _PERSONAL_NAMES or _PERSONAL.search(name)):
+    if name and not is_id and (name in _PERSONAL_NAMES or _PERSONAL.search(name) or _PERSONAL_WORD.search(member)):
         return "" if isinstance(value, str) and (not value or "mail" not in name) else None
     if isinstance(value, tuple):
         return tuple(
@@ -69,7 +75,7 @@ def _emit(value: Any) -> str:
     if isinstance(value, tuple):
         return "{" + ",".join(f"{dumps(key)}:{_emit(member)}" for key, member in value) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_emit, value)) + "]"
+        return compose_array(map(_emit, value))
     return value.text if isinstance(value, Number) else dumps(value)
 
 

@@ -34,7 +34,10 @@ class Stages:
 
 @dataclass(slots=True)
 class Entry:
-    """A record on its way; `error` is why it left the way. `notification` is what the event makes of one."""
+    """A record on its way; `error` is why it left the way.
+
+    `notification` is the row as the event makes it, as JSON; None where it makes none.
+    """
 
     event: Event | None = None
     notification: str | None = None
@@ -127,13 +130,15 @@ def _facts_owed(
     failures: dict[EventKey, RecordError] = {}
     kinds: dict[Event, str] = {}
     try:
-        merged = stages.notifications.merged(events, deadline)
-        events = [event for event in events if event.key in merged]
+        candidates = stages.notifications.possibly_without_fact(events, deadline)
+        events = [event for event in events if event.key in candidates]
         ids = [notification_id(event.user_id, event.item_id) for event in events]
-        for event, told in zip(events, stages.event_store.last_facts(ids, deadline), strict=True):
-            if isinstance(told, Unavailable):
-                failures[event.key] = told
-            elif kind := change_owed(max(told, merged[event.key], key=lambda rank: rank or ()), event):
+        for event, stored in zip(events, stages.event_store.last_facts(ids, deadline), strict=True):
+            if isinstance(stored, Unavailable):
+                failures[event.key] = stored
+                continue
+            last_fact = max(stored, candidates[event.key], key=lambda rank: rank or ())
+            if kind := change_owed(last_fact, event):
                 kinds[event] = kind
         return stages.notifications.owe(kinds, deadline) if kinds else [], failures
     except Unavailable as exc:

@@ -16,10 +16,19 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from event_service.commands import NOTIFICATIONS, SHADOW, CommandError, alone, drop_shadow, make_client, note_merge, run
+from event_service.commands import (
+    NOTIFICATIONS,
+    SHADOW,
+    CommandError,
+    alone,
+    drop_shadow,
+    make_patient_client,
+    note_merge,
+    run,
+)
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.database import TimeLimitedConnection
 from event_service.rebuild_segment import DEFAULT_SEGMENTS, Job, merge_segment
@@ -68,7 +77,7 @@ def compare(job: Job, report: Callable[[Progress], None] = lambda _: None) -> tu
         The same as `rebuild`.
 
     """
-    shadow = Job(job.database, job.source, SHADOW, job.workers, job.segments)
+    shadow = replace(job, target=SHADOW)
     with alone(job.database) as connection:
         drop_shadow(connection)
         connection.execute(f"CREATE UNLOGGED TABLE {SHADOW} (LIKE {NOTIFICATIONS} INCLUDING ALL)")
@@ -187,7 +196,7 @@ def _rebuild(options: argparse.Namespace) -> int:
     )
     started = time.monotonic()
     # DynamoDB counts the items every six hours or so.
-    report = _print_progress(make_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])
+    report = _print_progress(make_patient_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])
     differences: list[Difference] = []
     if options.dry_run or options.verify:
         progress, differences = compare(job, report)

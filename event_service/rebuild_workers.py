@@ -46,7 +46,7 @@ def make_workers(workers: int) -> tuple[Executor, Callable[[], None]]:
 
 
 def _start_worker(stop: StopSign) -> None:
-    """Let a worker end with the process that started it, also where that was killed, and as that says."""
+    """Let a worker stop when the process that started it says so, and exit when that dies."""
     stop_with(stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()

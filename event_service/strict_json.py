@@ -6,7 +6,7 @@ RecursionError on deep input and refuses integers of more than 4,300 digits.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from json.decoder import scanstring  # type: ignore[attr-defined]  # the stubs leave it out
 from json.encoder import encode_basestring  # what `dumps` makes of a string, without its detours
@@ -183,6 +183,11 @@ def path_at(text: str, position: int, name: str) -> str:
 def compose_object(members: Mapping[str, str]) -> str:
     """Return the object of these members, whose values are JSON texts."""
     return "{" + ",".join([f"{encode_basestring(key)}:{text}" for key, text in members.items()]) + "}"
+
+
+def compose_array(texts: Iterable[str]) -> str:
+    """Return the array of these JSON texts."""
+    return "[" + ",".join(texts) + "]"
 
 
 def same_value(one: str, other: str) -> bool:

@@ -81,8 +81,9 @@ def deciding(newest_first: Iterable[Record], user_id: str | None = None) -> Reco
     """Return the event that made the state of an item, for one user or for the user of that event.
 
     `newest_first` is the stream of one item up to the instant that is asked about. Of the events with an effect the one
-    with the greatest `occurredAt` decides; at the same instant a deletion wins, then the greatest id (CONTRACT,
-    section 5). An item of a type that the service does not know is as its last event says. None: it has no state yet.
+    with the greatest `occurredAt` decides; at the same instant a deletion wins, then the greatest id, then the greatest
+    stream: the rule of `apply_events()`. An item of a type that the service does not know is as its last event says.
+    None: it has no state yet.
     """
     last: Record | None = None
     best: Record | None = None

@@ -19,7 +19,7 @@ class UnexpectedError(Exception):
 
 
 class World:
-    """Its producers, its readers and what can be seen of it."""
+    """Publishes events to the deployed service and reads back what came of them."""
 
     def __init__(self, stack: Stack, deployment: Deployment) -> None:
         self._stack = stack

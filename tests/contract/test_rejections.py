@@ -58,6 +58,9 @@ def test_only_64_levels_may_be_nested(world: World) -> None:
         "65 CloudEvents": sent(
             cloudevent(id="2", type="note:added", data={"userId": "u", "eventData": {"x": nested(62)}})
         ),
+        "65 of another producer's notification:created": sent(
+            native(id="3", eventType="notification:created", itemType="notification", eventData={"x": nested(63)})
+        ),
         "65 outside eventData": sent(legacy(extra=nested(64)), NOTE),
         "100000": sent(spliced(legacy(), '"x":' + "[" * 100_000 + "]" * 100_000), NOTE),
         "100000 open": sent(spliced(legacy(), '"x":' + '{"a":' * 100_000), NOTE),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from event_service import erasure as module
-from event_service.commands import SHADOW, alone, make_client, open_database
+from event_service.commands import SHADOW, alone, make_patient_client, open_database
 from event_service.config import DatabaseSettings
 from event_service.erasure import Erasure, erase
 from event_service.facts import Change, fact_of, message_of
@@ -141,7 +141,7 @@ def test_a_broken_off_run_is_finished_by_the_next(updates: int, aws: Aws, url: s
         """DynamoDB's client, up to an update that is never answered."""
 
         def __init__(self) -> None:
-            self.client, self.left = make_client("dynamodb"), updates
+            self.client, self.left = make_patient_client("dynamodb"), updates
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.client, name)

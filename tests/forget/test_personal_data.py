@@ -19,6 +19,20 @@ from event_service.personal_data import redact
             {"E-Mail": None, "contact_email": None, "emailId": None},
         ),
         ({"message": "Dentist", "url": "/x", "imageUrls": ["x"]}, {"message": "", "url": "", "imageUrls": None}),
+        (
+            {
+                "imageURLs": 1,
+                "URLValue": 1,
+                "meetingurl": "x",
+                "url_list": 1,
+                "deepLinks": 1,
+                "bodyHtml": "x",
+                "URI": 1,
+            },
+            {"imageURLs": None, "URLValue": None, "meetingurl": "", "url_list": None, "deepLinks": None}
+            | {"bodyHtml": "", "URI": None},
+        ),
+        ({"securityLevel": 3, "hourlyRate": 1, "HOURLY_RATE": 1, "during": "x", "rurality": {"a": 1}}, None),
         ({"message": None, "url": ""}, {"message": None, "url": ""}),
         ({"title": "Dentist", "note": {"deep": 1}}, {"title": "", "note": None}),
         ({"a": [{"b": {"message": "x", "kept": 1}}]}, {"a": [{"b": {"message": "", "kept": 1}}]}),

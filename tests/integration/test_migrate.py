@@ -58,6 +58,6 @@ def test_the_command_says_what_is_wrong() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DATABASE_")}
     for settings, reason in (({}, "DATABASE_URL"), ({"DATABASE_URL": "postgresql://u@127.0.0.1:1/d"}, "refused")):
         result = subprocess.run(command, env=environment | settings, capture_output=True, text=True, timeout=60)  # noqa: PLW1510
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert result.stderr.startswith("migrate: ")
         assert reason in result.stderr

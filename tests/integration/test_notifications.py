@@ -223,6 +223,15 @@ def test_with_little_time_nothing_is_claimed(notifications: Notifications, conne
     assert len(notifications.settle([], Deadline.after(20))) == 1
 
 
+def test_without_time_postgresql_is_not_blamed(notifications: Notifications) -> None:
+    """Nothing is asked, and the reason says so."""
+    changes, failures = notifications.apply([ToApply(event(1), project(event(1)))], Deadline.after(0))
+    assert (changes, [failure.reason for failure in failures.values()]) == ([], ["deadline"])
+    with pytest.raises(Unavailable) as caught:
+        notifications.settle([event(1).key], Deadline.after(0))
+    assert caught.value.reason == "deadline"
+
+
 def test_concurrent_deliveries_make_one_change_each(database_url: str, connection: Connection) -> None:
     """However they meet, every event has at most one fact and the last one decides."""
     batch = [event(second, item_id=f"item-{second % 3}") for second in range(30)]

@@ -47,7 +47,7 @@ COMPOSITION = {
     "history": {"commands", "config", "deadline", "event_history", "instants", "strict_json", "timeline"}
     | {"timeline_text"},
     "migrate": {"aws", "config", "database"},
-    "commands": {"config", "database", "errors"},
+    "commands": {"config", "database", "errors", "strict_json"},
     "rebuild_workers": set(),
     "rebuild_segment": PURE.keys() | {"aws", "batches", "commands", "database", "lean_clients", "rebuild_workers"},
     "rebuild": {"commands", "config", "database", "rebuild_segment", "rebuild_workers"},
