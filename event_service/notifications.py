@@ -108,15 +108,23 @@ class Notifications:
             for pk, sk, *waiting in self._ask(_MERGED, (request,), deadline)
         }
 
-    def owe(self, kinds: Mapping[Event, str], deadline: Deadline) -> list[Change]:
+    def owe(self, kinds: Mapping[Event, str], made: Mapping[Event, str | None], deadline: Deadline) -> list[Change]:
         """Let events that decide their rows have facts of these kinds; return what waits in the outbox now.
+
+        `made` has the notification that each makes (`projection.project`), None of a forgotten event.
 
         Raises:
             Unavailable: PostgreSQL did not do its part, or there was no time left.
 
         """
-        request = dumps([_place(event) | {"change": kind} for event, kind in kinds.items()])
-        return [Change(*row) for row in self._ask(_OWE, (request,), deadline)]
+        requests = (
+            compose_object(
+                {name: dumps(text) for name, text in _place(event).items()}
+                | {"change": dumps(kind), "notification": made[event] or "null"}
+            )
+            for event, kind in kinds.items()
+        )
+        return [Change(*row) for row in self._ask(_OWE, (compose_array(requests),), deadline)]
 
     def _ask(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
         try:

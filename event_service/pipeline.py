@@ -113,18 +113,20 @@ def _owe(report: Report, stages: Stages, deadline: Deadline) -> None:
     """Make the facts of events that changed nothing because a rebuild, which makes none, had applied them before."""
     changed = {change.key for change in report.changes}
     unchanging = {
-        entry.event.key: entry.event
+        entry.event.key: (entry.event, entry.notification)
         for entry in report.entries
         if entry.error is None and entry.event and entry.event.effect and entry.event.key not in changed
     }
-    owed, failures = _facts_owed([*unchanging.values()], stages, deadline)
+    owed, failures = _facts_owed(dict(unchanging.values()), stages, deadline)
     report.changes += owed
     _fail(report, failures)
 
 
 def _facts_owed(
-    events: Sequence[Event], stages: Stages, deadline: Deadline
+    made: Mapping[Event, str | None], stages: Stages, deadline: Deadline
 ) -> tuple[list[Change], dict[EventKey, RecordError]]:
+    """Take events with the notifications that they make, None of forgotten ones."""
+    events = [*made]
     if not events:
         return [], {}
     failures: dict[EventKey, RecordError] = {}
@@ -140,7 +142,7 @@ def _facts_owed(
             last_fact = max(stored, candidates[event.key], key=lambda rank: rank or ())
             if kind := change_owed(last_fact, event):
                 kinds[event] = kind
-        return stages.notifications.owe(kinds, deadline) if kinds else [], failures
+        return stages.notifications.owe(kinds, made, deadline) if kinds else [], failures
     except Unavailable as exc:
         return [], dict.fromkeys((event.key for event in events), exc)
 

@@ -45,20 +45,26 @@ AS $$
     SELECT d.pk, d.sk, w.event_pk, w.event_sk, w.change FROM deciding AS d LEFT JOIN waiting AS w USING (id)
 $$;
 
--- Puts the facts of events that decide their rows into the outbox and returns them as apply_events() does. They are made
--- of the rows, which may have been emptied since the events were received. An event that was overtaken has no fact.
+-- Puts the facts of events that decide their rows into the outbox and returns them as apply_events() does, made as there of
+-- what the events make of their rows; of the row itself where that is something else, because an erasure has emptied it.
+-- An event that was overtaken has no fact.
 --
--- events: an array of {"pk", "sk", "notificationId", "change"}.
+-- events: an array of {"pk", "sk", "notificationId", "change", "notification"}; "notification" as for apply_events(), or
+-- null of an event that is forgotten.
 CREATE FUNCTION owe_facts(events json)
 RETURNS TABLE (pk text, sk text, change text, notification_id text, user_id text, user_email text, notification text)
 LANGUAGE sql
 AS $$
     INSERT INTO outbox (event_pk, event_sk, change, notification)
-    SELECT e.pk, e.sk, e.change, json_build_object(
-               'id', n.id, 'userId', n.user_id, 'userEmail', n.user_email, 'itemType', n.item_type, 'itemId', n.item_id,
-               'deliverAt', instant_text(n.deliver_at), 'notificationData', n.notification_data,
-               'updatedAt', instant_text(n.updated_at), 'createdAt', instant_text(n.created_at))
-    FROM json_to_recordset(events) AS e(pk text, sk text, "notificationId" uuid, change text)
+    SELECT e.pk, e.sk, e.change, CASE
+        WHEN n.user_email IS NOT DISTINCT FROM e.notification ->> 'userEmail'
+            AND n.notification_data = (e.notification -> 'notificationData')::jsonb
+        THEN (left(e.notification::text, -1) || ',"createdAt":"' || instant_text(n.created_at) || '"}')::json
+        ELSE json_build_object(
+            'id', n.id, 'userId', n.user_id, 'userEmail', n.user_email, 'itemType', n.item_type, 'itemId', n.item_id,
+            'deliverAt', instant_text(n.deliver_at), 'notificationData', n.notification_data,
+            'updatedAt', instant_text(n.updated_at), 'createdAt', instant_text(n.created_at)) END
+    FROM json_to_recordset(events) AS e(pk text, sk text, "notificationId" uuid, change text, notification json)
     JOIN notifications AS n
         ON n.id = e."notificationId" AND n.event_pk = e.pk AND instant_text(n.updated_at) || '#' || n.event_id = e.sk
     ON CONFLICT DO NOTHING;

@@ -99,15 +99,16 @@ def number_of(each: Json) -> str:
 
 def test_the_fact_tells_the_notification(aws: Aws, service_environment: dict[str, str], stack: Stack) -> None:
     """Every digit of it, and when it all began."""
+    updated = UPDATED | {"body": UPDATED["body"].replace("1.50", '1.50, "e": 1E+2, "twice": {"b": 1, "b": -0.0}')}
     deliver([CREATED])
-    append_only(stack, aws, [UPDATED])
+    append_only(stack, aws, [updated])
     rebuild(job(service_environment))
     published(aws)
-    deliver([UPDATED])
+    deliver([updated, updated | {"body": updated["body"].replace(", ", ",  ")}])
     (item,) = [fact for fact in stored_facts(aws) if fact["eventType"] == "notification:updated"]
     key = {name: {"S": item[name]} for name in ("pk", "sk")}
     data = aws.dynamodb.get_item(TableName=aws.table, Key=key)["Item"]["eventData"]["S"]
-    assert '"amount": 1.50' in data
+    assert '"amount":1.50,"e":1E+2,"twice":{"b":1,"b":-0.0}' in data.replace(" ", "")
     assert json.loads(data)["createdAt"] == "2026-11-23T12:00:01.000000Z"
     assert json.loads(data)["updatedAt"] == "2026-11-23T12:00:02.000000Z"
 
