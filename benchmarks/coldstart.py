@@ -26,7 +26,7 @@ from benchmarks.packages import Package, build_baseline, build_service
 from benchmarks.throughput import AWS_LIKE, environment_of, running_endpoint
 from benchmarks.worker import batch_of
 from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
+from event_service.migrate.schema import migrate
 from local.progress import step, table
 from local.stack import Stack, create_database, running_postgres, stop_when_terminated
 

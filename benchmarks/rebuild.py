@@ -17,9 +17,9 @@ from benchmarks.throughput import AWS_LIKE, environment_of, running_endpoint
 from benchmarks.worker import batch_of
 from event_service.config import DatabaseSettings
 from event_service.handler import lambda_handler
-from event_service.migrate import migrate
-from event_service.rebuild import rebuild
-from event_service.rebuild_segment import Job
+from event_service.migrate.schema import migrate
+from event_service.rebuild.rebuild import rebuild
+from event_service.rebuild.segment import Job
 from local.progress import table
 from local.stack import Stack, create_database, running_postgres
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import psycopg
 
 from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
+from event_service.migrate.schema import migrate
 from local.stack import Stack, create_database, running_postgres
 
 Way = Literal["service", "baseline"]

@@ -17,17 +17,17 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from event_service import pipeline
-from event_service.aws import MAX_CONCURRENT_REQUESTS, make_client, make_endpoint
+from event_service.adapters.aws import MAX_CONCURRENT_REQUESTS, make_client, make_endpoint
+from event_service.adapters.event_store import EventStore
+from event_service.adapters.lean_clients import DynamoDb, Sns
+from event_service.adapters.notifications import Notifications
+from event_service.adapters.postgres import Database
+from event_service.adapters.topic import Publisher
+from event_service.codec.instants import epoch_seconds, now
 from event_service.config import Settings
-from event_service.database import Database
 from event_service.deadline import Deadline
+from event_service.domain.event import Event
 from event_service.errors import RecordError, Rejected, internal_error
-from event_service.event_store import EventStore
-from event_service.events import Event
-from event_service.instants import epoch_seconds, now
-from event_service.lean_clients import DynamoDb, Sns
-from event_service.notifications import Notifications
-from event_service.publisher import Publisher
 
 # What is kept back of an invocation's time to answer in.
 _ANSWER_SECONDS: Final = 1.0

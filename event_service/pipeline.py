@@ -9,17 +9,17 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
+from event_service.adapters.event_items import check_size
+from event_service.adapters.event_store import EventStore
+from event_service.adapters.notifications import Notifications, ToApply
+from event_service.adapters.topic import Publisher
 from event_service.deadline import Deadline
-from event_service.envelope import open_envelope
+from event_service.domain.envelope import open_envelope
+from event_service.domain.event import Event, EventKey, notification_id
+from event_service.domain.facts import Change, change_owed, fact_of, may_be_truncated
+from event_service.domain.formats import read_event
+from event_service.domain.projection import project
 from event_service.errors import RecordError, Unavailable, internal_error, out_of_time
-from event_service.event_store import EventStore
-from event_service.events import Event, EventKey, notification_id
-from event_service.facts import Change, change_owed, fact_of, may_be_truncated
-from event_service.formats import read_event
-from event_service.items import check_size
-from event_service.notifications import Notifications, ToApply
-from event_service.projection import project
-from event_service.publisher import Publisher
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack
 from functools import partial
 
-from event_service.api import lambda_handler
+from event_service.api.routes import lambda_handler
 from local.api import PORT, served_api
 from local.deployment import ROOT, Deployment, DeploymentError, deployed_stack
 from local.progress import step

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
+from event_service.migrate.schema import migrate
 from local.stack import Stack, create_database, running_stack
 
 if TYPE_CHECKING:

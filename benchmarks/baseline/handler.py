@@ -17,13 +17,13 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
 
-from event_service.envelope import open_envelope
-from event_service.events import Event
-from event_service.facts import Change, fact_of, message_of
-from event_service.formats import read_event
-from event_service.instants import now
-from event_service.items import to_item
-from event_service.projection import project
+from event_service.adapters.event_items import to_item
+from event_service.codec.instants import now
+from event_service.domain.envelope import open_envelope
+from event_service.domain.event import Event
+from event_service.domain.facts import Change, fact_of, message_of
+from event_service.domain.formats import read_event
+from event_service.domain.projection import project
 
 logger = Logger(service="baseline")
 metrics = Metrics(namespace="Baseline", service="baseline")

@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from event_service import pipeline
-from event_service.catalogue import asyncapi, event_types
-from event_service.events import FACT_TYPES, KNOWN_TYPES
+from event_service.catalogue.document import asyncapi, event_types
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
 from tests.events.test_events import RECORDS, message
 from tests.unit.messages import cloud_event, legacy, native, raw
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from event_service.catalogue import event_types
-from event_service.check import main, records_of
+from event_service.catalogue.document import event_types
+from event_service.check.__main__ import main, records_of
 from event_service.pipeline import parse
 from tests.events.cases import CASES
 from tests.events.test_events import FOLDER, RECORDS, message

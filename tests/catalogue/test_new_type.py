@@ -7,9 +7,9 @@ import psycopg
 import pytest
 from jsonschema import Draft202012Validator
 
-from event_service import check
-from event_service.catalogue import asyncapi, event_types
-from event_service.events import KNOWN_TYPES
+from event_service.catalogue.document import asyncapi, event_types
+from event_service.check import __main__ as check
+from event_service.domain.event import KNOWN_TYPES
 from event_service.handler import lambda_handler
 from tests.conftest import Aws
 from tests.events.test_events import published

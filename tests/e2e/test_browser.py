@@ -13,7 +13,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from event_service.api import lambda_handler
+from event_service.api.routes import lambda_handler
 from local.api import served_api
 from tests.conftest import Aws
 from tests.integration.test_event_history import EXACT, event, store

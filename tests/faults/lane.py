@@ -11,9 +11,9 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
-from event_service.items import to_item
+from event_service.adapters.event_items import to_item
+from event_service.merging import fold
 from event_service.pipeline import parse
-from event_service.replay import fold
 from local.stack import Stack, create_database
 from tests.conftest import Aws
 from tests.contract.leftovers import age_outbox

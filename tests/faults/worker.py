@@ -104,7 +104,9 @@ def _serve(connection: Connection, environment: dict[str, str], limit_seconds: f
 
 def _shorten(limit_seconds: float | None) -> None:
     """Let the function wait less, so that thousands of faults take minutes."""
-    from event_service import aws, database, deadline
+    from event_service import deadline
+    from event_service.adapters import aws
+    from event_service.adapters import postgres as database
 
     replaced: list[tuple[Any, str, float]] = [(deadline, "_FIRST_PAUSE_SECONDS", _PAUSE_SECONDS)]
     if limit_seconds is not None:

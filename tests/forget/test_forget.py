@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from event_service import erasure as module
-from event_service.commands import SHADOW, alone, make_patient_client, open_database
+from event_service.adapters.notifications import Notifications
+from event_service.cli import SHADOW, alone, make_patient_client, open_database
 from event_service.config import DatabaseSettings
-from event_service.erasure import Erasure, erase
-from event_service.facts import Change, fact_of, message_of
-from event_service.forget import main
-from event_service.notifications import Notifications
-from event_service.rebuild import compare, rebuild
-from event_service.rebuild_segment import Job
+from event_service.domain.facts import Change, fact_of, message_of
+from event_service.forget import erasure as module
+from event_service.forget.__main__ import main
+from event_service.forget.erasure import Erasure, erase
+from event_service.rebuild.rebuild import compare, rebuild
+from event_service.rebuild.segment import Job
 from tests.conftest import Aws
 from tests.events.test_events import published
 from tests.rebuild.world import deliver, execute, record, rows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_service.personal_data import redact
+from event_service.domain.redaction import redact
 
 
 @pytest.mark.parametrize(

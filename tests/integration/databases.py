@@ -3,8 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from event_service.adapters.postgres import Database, SecretsClient
 from event_service.config import DatabaseSettings
-from event_service.database import Database, SecretsClient
 
 POOL = ThreadPoolExecutor(4)
 

@@ -8,9 +8,11 @@ from urllib.parse import quote
 
 import pytest
 
-from event_service import api, catalogue, history
-from event_service.api_models import KnownType
-from event_service.events import FACT_TYPES, KNOWN_TYPES
+from event_service.api import routes as api
+from event_service.api.models import KnownType
+from event_service.catalogue import document as catalogue
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
+from event_service.history import __main__ as history
 from local.api import proxy_event, resources
 from tests.conftest import Aws
 from tests.integration.test_event_history import EXACT, event, store

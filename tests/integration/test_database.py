@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from moto import mock_aws
 
-from event_service import database as database_module
-from event_service.aws import make_client
+from event_service.adapters import postgres as database_module
+from event_service.adapters.aws import make_client
+from event_service.adapters.postgres import Database, connection_parameters
 from event_service.config import DatabaseSettings
-from event_service.database import Database, connection_parameters
 from event_service.deadline import Deadline
 from tests.integration.databases import database_at, database_with
 

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from event_service import deployment
-from event_service.deployment import grant, lambda_handler
+from event_service.migrate import deployment
+from event_service.migrate.deployment import grant, lambda_handler
 from local.stack import Stack, create_database
 
 USER, PASSWORD = "deployed_function", "correct horse"

@@ -7,14 +7,14 @@ from typing import Any
 import botocore.session
 import pytest
 
-from event_service.aws import make_client
+from event_service.adapters.aws import make_client
+from event_service.adapters.event_history import EventHistory, InvalidCursor, Span
+from event_service.adapters.event_items import to_item
+from event_service.adapters.event_store import EventStore
+from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
-from event_service.event_history import EventHistory, InvalidCursor, Span
-from event_service.event_store import EventStore
-from event_service.events import Event
-from event_service.instants import Instant
-from event_service.items import to_item
-from event_service.timeline import deciding
+from event_service.domain.event import Event
+from event_service.domain.state import deciding
 from tests.conftest import Aws
 from tests.integration.test_event_store import EVENT, Faulty
 

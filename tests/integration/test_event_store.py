@@ -7,14 +7,14 @@ from typing import Any
 import botocore.session
 import pytest
 
-from event_service.aws import make_endpoint
+from event_service.adapters.aws import make_endpoint
+from event_service.adapters.event_items import data_of
+from event_service.adapters.event_store import EventStore
+from event_service.adapters.lean_clients import DynamoDb
+from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
+from event_service.domain.event import Event
 from event_service.errors import RecordError, Rejected, Unavailable
-from event_service.event_store import EventStore
-from event_service.events import Event
-from event_service.instants import Instant
-from event_service.items import data_of
-from event_service.lean_clients import DynamoDb
 from tests.conftest import Aws
 
 EVENT = Event(

@@ -6,10 +6,10 @@ import botocore.session
 import psycopg
 import pytest
 
-from event_service import database as database_module
-from event_service.aws import make_client
+from event_service.adapters import postgres as database_module
+from event_service.adapters.aws import make_client
+from event_service.adapters.postgres import Database
 from event_service.config import DatabaseSettings
-from event_service.database import Database
 from event_service.deadline import Deadline
 from local.stack import Postgres, Stack, running_postgres
 from tests.integration.databases import database_at, database_with

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
+from event_service.migrate.schema import migrate
 from local.stack import Stack, create_database
 
 ALL = [

@@ -9,13 +9,13 @@ from typing import Any
 import psycopg
 import pytest
 
+from event_service.adapters.notifications import Notifications, ToApply
+from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
+from event_service.domain.event import Event
+from event_service.domain.facts import Change
+from event_service.domain.projection import project
 from event_service.errors import Unavailable
-from event_service.events import Event
-from event_service.facts import Change
-from event_service.instants import Instant
-from event_service.notifications import Notifications, ToApply
-from event_service.projection import project
 from tests.integration.databases import database_at
 
 DATE = "2027-01-01T08:00:00Z"

@@ -7,13 +7,13 @@ import botocore.session
 import pytest
 from moto import mock_aws
 
-from event_service.aws import make_client, make_endpoint
+from event_service.adapters.aws import make_client, make_endpoint
+from event_service.adapters.lean_clients import Sns
+from event_service.adapters.topic import Publisher
 from event_service.deadline import Deadline
+from event_service.domain.event import Event
+from event_service.domain.facts import Change, fact_of
 from event_service.errors import Unavailable
-from event_service.events import Event
-from event_service.facts import Change, fact_of
-from event_service.lean_clients import Sns
-from event_service.publisher import Publisher
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from event_service.adapters.event_items import size_of
 from event_service.handler import lambda_handler
-from event_service.items import size_of
 from tests.conftest import Aws
 from tests.faults.proxy import Proxy, running_proxy
 from tests.faults.script import Script

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
+from event_service.migrate.schema import migrate
 from local.stack import create_database, running_stack, stop_when_terminated
 from tests.conftest import make_aws
 from tests.rebuild.world import execute, history, seed
@@ -18,7 +18,7 @@ EVENTS = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
 MAX_MEGABYTES = 300
 MEASURED = """
 import resource, sys
-from event_service.rebuild import main
+from event_service.rebuild.__main__ import main
 status = main(sys.argv[1:])
 own = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss

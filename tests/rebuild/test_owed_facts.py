@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from event_service.adapters.event_store import EventStore
+from event_service.adapters.notifications import Notifications
 from event_service.errors import Unavailable
-from event_service.event_store import EventStore
 from event_service.handler import lambda_handler
-from event_service.notifications import Notifications
 from event_service.pipeline import parse
-from event_service.rebuild import rebuild
+from event_service.rebuild.rebuild import rebuild
 from local.stack import Stack
 from tests.conftest import Aws
 from tests.convergence.test_convergence import EVENTS

@@ -20,13 +20,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError
 
+from event_service.adapters.lean_clients import DynamoDb
 from event_service.config import DatabaseSettings
-from event_service.events import notification_id
+from event_service.domain.event import notification_id
 from event_service.handler import lambda_handler
-from event_service.lean_clients import DynamoDb
-from event_service.rebuild import compare, main, rebuild
-from event_service.rebuild_segment import Job
-from event_service.replay import event_of
+from event_service.merging import event_of
+from event_service.rebuild.__main__ import main
+from event_service.rebuild.rebuild import compare, rebuild
+from event_service.rebuild.segment import Job
 from local.stack import Stack, create_database
 from tests.conftest import Aws
 from tests.convergence.test_convergence import EVENTS

@@ -13,10 +13,10 @@ import boto3
 import psycopg
 from botocore.config import Config
 
-from event_service.events import Event
+from event_service.adapters.event_items import to_item
+from event_service.codec.instants import format_instant
+from event_service.domain.event import Event
 from event_service.handler import lambda_handler
-from event_service.instants import format_instant
-from event_service.items import to_item
 from tests.conftest import Aws
 from tests.unit.messages import native, raw
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from event_service.config import DatabaseSettings
-from event_service.migrate import migrate
+from event_service.migrate.schema import migrate
 from local.progress import step, table
 from local.stack import create_database, running_stack, stop_when_terminated
 from tests.soak.soak import Soak, soak

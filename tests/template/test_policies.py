@@ -13,10 +13,11 @@ import psycopg
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from event_service import api, deployment, handler
-from event_service import database as database_module
+from event_service import api, handler
+from event_service.adapters import postgres as database_module
 from event_service.config import Settings
 from event_service.deadline import Deadline
+from event_service.migrate import deployment
 from local.api import proxy_event
 from local.api import resources as api_paths
 from local.stack import Postgres, Stack, running_postgres

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3 import ProxyManager
 
-from event_service.aws import Endpoint, make_endpoint
-from event_service.lean_clients import DynamoDb, Sns, encode_form
+from event_service.adapters.aws import Endpoint, make_endpoint
+from event_service.adapters.lean_clients import DynamoDb, Sns, encode_form
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ENTRY = {"Id": "0", "Message": "{}", "MessageAttributes": {"a": {"DataType": "String", "StringValue": "b"}}}

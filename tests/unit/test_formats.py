@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from event_service.envelope import open_envelope
+from event_service.domain.envelope import open_envelope
+from event_service.domain.event import Event
+from event_service.domain.formats import read_event
 from event_service.errors import Rejected
-from event_service.events import Event
-from event_service.formats import read_event
 from event_service.pipeline import parse
 from tests.unit.messages import REMINDER, SENT, cloud_event, legacy, native, raw, wrapped
 

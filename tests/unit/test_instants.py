@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_service.instants import epoch_seconds, format_instant, instant_from_epoch, parse_instant, usable_instant
+from event_service.codec.instants import (
+    epoch_seconds,
+    format_instant,
+    instant_from_epoch,
+    parse_instant,
+    usable_instant,
+)
 
 MOMENTS = st.datetimes(timezones=st.integers(-1439, 1439).map(lambda m: timezone(timedelta(minutes=m))))
 

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from event_service.adapters.event_items import MAX_ITEM_BYTES, check_size, data_of, same_payload, size_of, to_item
+from event_service.codec.instants import Instant
+from event_service.domain.event import Event
 from event_service.errors import Rejected
-from event_service.events import Event
-from event_service.instants import Instant
-from event_service.items import MAX_ITEM_BYTES, check_size, data_of, same_payload, size_of, to_item
 
 RECORDED = Instant("2026-11-23T07:00:00.000000Z")
 EVENT = Event(

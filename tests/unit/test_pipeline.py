@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
+from event_service.adapters.event_store import EventStore
+from event_service.adapters.notifications import Notifications
+from event_service.adapters.postgres import Database
+from event_service.adapters.topic import Publisher
 from event_service.config import DatabaseSettings
-from event_service.database import Database
 from event_service.deadline import Deadline
-from event_service.event_store import EventStore
-from event_service.notifications import Notifications
 from event_service.pipeline import Stages, parse, process
-from event_service.publisher import Publisher
 from tests.unit.messages import legacy, raw
 
 

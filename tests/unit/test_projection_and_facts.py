@@ -3,10 +3,9 @@ from typing import Any
 
 import pytest
 
-from event_service.envelope import open_envelope
-from event_service.errors import Rejected
-from event_service.events import Event, notification_id
-from event_service.facts import (
+from event_service.domain.envelope import open_envelope
+from event_service.domain.event import Event, notification_id
+from event_service.domain.facts import (
     MAX_MESSAGE_BYTES,
     Change,
     fact_of,
@@ -15,8 +14,9 @@ from event_service.facts import (
     same_fact_data,
     truncated,
 )
-from event_service.formats import read_event
-from event_service.projection import project
+from event_service.domain.formats import read_event
+from event_service.domain.projection import project
+from event_service.errors import Rejected
 from tests.unit.messages import REMINDER, legacy, raw
 
 DATA: dict[str, Any] = {"date": "2026-11-23T09:00:00+01:00"}

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from event_service.errors import Rejected
-from event_service.strict_json import (
+from event_service.codec.json_text import (
     MAX_DEPTH_OF_FACTS,
     Number,
     compose_object,
@@ -15,6 +14,7 @@ from event_service.strict_json import (
     string_of,
     texts_of,
 )
+from event_service.errors import Rejected
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))
 JSON = st.recursive(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from event_service.timeline import Record, deciding, differences, with_changes
+from event_service.domain.state import Record, deciding, differences, with_changes
 
 
 def record(

@@ -1,0 +1,103 @@
+"""The Lambda function that brings the database up to date during a deployment, as a CloudFormation custom resource."""
+
+import json
+import os
+import urllib.request
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from event_service.adapters.postgres import connect, connection_parameters
+from event_service.config import ConfigurationError, DatabaseSettings
+from event_service.migrate.schema import LOCK, migrate, secrets_client
+
+_READER = "notification_reader"  # what the notification-scheduler's role is granted
+_ANSWER_SECONDS = 10
+_MAX_REASON = 1000  # the whole answer may have 4096 bytes
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Migrate the database, and answer CloudFormation if the event comes from it.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes.html
+    A deletion leaves the database as it is. Without a `ResponseURL` it is somebody's own invocation.
+
+    Returns:
+        `Status` (`SUCCESS` or `FAILED`), `Reason`, and as `Data` the names of the migrations applied.
+
+    """
+    answer: dict[str, Any] = {"Status": "SUCCESS", "Reason": "", "Data": {"Applied": ""}}
+    if event.get("RequestType") != "Delete":
+        try:
+            answer["Data"]["Applied"] = ", ".join(update_database(DatabaseSettings.from_environment(os.environ)))
+        except (ConfigurationError, psycopg.Error) as exc:
+            answer |= {"Status": "FAILED", "Reason": _reason(exc)}
+        except Exception as exc:  # noqa: BLE001  # unanswered, CloudFormation would wait for an hour
+            answer |= {"Status": "FAILED", "Reason": f"a bug in event_service.deployment: {type(exc).__name__}"}
+    if url := event.get("ResponseURL"):
+        names = ("StackId", "RequestId", "LogicalResourceId")
+        body = answer | {name: event[name] for name in names}
+        body["PhysicalResourceId"] = event.get("PhysicalResourceId", "event-service-database")
+        body["Reason"] = answer["Reason"] or f"see the log stream {getattr(context, 'log_stream_name', '')}"
+        # No content type: the URL's signature is for none.
+        request = urllib.request.Request(  # noqa: S310  # CloudFormation's own URL
+            url, json.dumps(body).encode(), {"Content-Type": ""}, method="PUT"
+        )
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS):  # noqa: S310
+            pass
+    print(json.dumps(answer))  # the log
+    return answer
+
+
+def update_database(settings: DatabaseSettings) -> list[str]:
+    """Apply the missing migrations; with `DATABASE_ROLE_SECRET_ARN`, make the function's role what its secret says.
+
+    Raises:
+        psycopg.Error: the database or the secret cannot be reached, or refuses.
+
+    """
+    applied = migrate(settings)
+    if role_secret := os.environ.get("DATABASE_ROLE_SECRET_ARN"):
+        role = connection_parameters(replace(settings, secret_arn=role_secret), secrets_client)
+        with connect(settings, secrets_client) as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            grant(connection, role["user"], role["password"])
+    return applied
+
+
+def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None:
+    """Make the login role with this password, able to call the functions, and a role that reads the view.
+
+    PostgreSQL may log the statement: it holds a SCRAM verifier made here, never the password.
+
+    Raises:
+        psycopg.Error: the connection's role may not do so.
+
+    """
+    verifier = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
+    for name, options in ((user, sql.SQL("LOGIN PASSWORD {}").format(verifier)), (_READER, sql.SQL("NOLOGIN"))):
+        exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
+        verb = sql.SQL("ALTER" if exists else "CREATE")
+        connection.execute(sql.SQL("{} ROLE {} {}").format(verb, sql.Identifier(name), options))
+    row = connection.execute("SELECT current_schema()").fetchone()
+    schema = sql.Identifier(row[0] if row else "public")
+    for statement in (
+        "GRANT USAGE ON SCHEMA {schema} TO {user}, {reader}",
+        "GRANT EXECUTE ON FUNCTION apply_events(json), settle_outbox(json, integer) TO {user}",
+        "GRANT EXECUTE ON FUNCTION merged_events(json), owe_facts(json) TO {user}",
+        'GRANT SELECT ON "notification" TO {reader}',
+    ):
+        connection.execute(
+            sql.SQL(statement).format(schema=schema, user=sql.Identifier(user), reader=sql.Identifier(_READER))
+        )
+
+
+def _reason(exc: Exception) -> str:
+    """Return what PostgreSQL says, but neither its detail, which quotes rows, nor a URL it cannot read."""
+    if isinstance(exc, psycopg.ProgrammingError) and not exc.sqlstate:
+        return "DATABASE_URL is no libpq URL"
+    if isinstance(exc, psycopg.Error) and exc.diag.message_primary:
+        return f"{exc.sqlstate}: {exc.diag.message_primary}"[:_MAX_REASON]
+    return f"{type(exc).__name__}: {exc}"[:_MAX_REASON]
