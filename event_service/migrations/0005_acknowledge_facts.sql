@@ -1,9 +1,10 @@
--- Removes the facts that are stored and published, and claims up to so many that were left behind over 15 minutes ago,
--- oldest first: whoever gets them publishes them, and nobody else does in the next 15 minutes.
+-- Removes facts that are stored and published from the outbox, and claims up to `claims` orphaned facts, oldest first:
+-- those committed more than 15 minutes ago and not claimed since. The caller publishes what it gets; nobody else gets it
+-- within the next 15 minutes.
 --
 -- delivered: an array of {"pk", "sk"}, the keys of the causing events.
-CREATE FUNCTION settle_outbox(delivered json, claims integer)
-RETURNS TABLE (pk text, sk text, change text, notification_id text, user_id text, user_email text, notification text)
+CREATE FUNCTION acknowledge_facts(delivered json, claims integer)
+RETURNS TABLE (pk text, sk text, kind text, notification_id text, user_id text, user_email text, notification text)
 LANGUAGE plpgsql
 SET lock_timeout = '1s'
 AS $$
@@ -18,7 +19,7 @@ BEGIN
         FOR UPDATE OF o);
 
     RETURN QUERY
-        WITH left_behind AS (
+        WITH orphaned AS (
             SELECT o.event_pk, o.event_sk
             FROM outbox AS o
             WHERE o.committed_at < now() - interval '15 minutes'
@@ -28,11 +29,11 @@ BEGIN
             FOR UPDATE SKIP LOCKED
         ), claimed AS (
             UPDATE outbox AS o SET claimed_after = now() - o.committed_at
-            FROM left_behind AS l
-            WHERE o.event_pk = l.event_pk AND o.event_sk = l.event_sk
+            FROM orphaned AS f
+            WHERE o.event_pk = f.event_pk AND o.event_sk = f.event_sk
             RETURNING o.*
         )
-        SELECT c.event_pk, c.event_sk, c.change, c.notification ->> 'id', c.notification ->> 'userId',
+        SELECT c.event_pk, c.event_sk, c.kind, c.notification ->> 'id', c.notification ->> 'userId',
                c.notification ->> 'userEmail', c.notification::text
         FROM claimed AS c
         ORDER BY c.committed_at;
