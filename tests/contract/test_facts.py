@@ -2,10 +2,9 @@
 
 import json
 
-from .cases import ADDRESS, native, nested, noise, reminder_data, sent
-from .oracle import exact_json
-from .records import raw, text, wrapped
-from .world import World, without_ids
+from tests.support.messages import ADDRESS, native, nested, noise, raw, reminder_data, sent, text, wrapped
+from tests.support.oracle import exact_json
+from tests.support.world import World, without_ids
 
 
 def test_a_fact_that_comes_back_has_no_effect(world: World) -> None:

@@ -12,9 +12,8 @@ import psycopg
 import pytest
 
 from local.stack import Stack, create_database
-
-from .cases import native, sent
-from .world import World
+from tests.support.messages import native, sent
+from tests.support.world import World
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SCHEMA = (
