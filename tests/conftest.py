@@ -1,8 +1,10 @@
 """The real backends that tests run against, started once; each test has its own database, table and topic."""
 
 import itertools
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +26,28 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def server_directories() -> Iterator[Callable[[], Path]]:
+    """Make directories for servers.
+
+    As root, PostgreSQL runs as another user, who cannot enter pytest's own directories once another session has
+    started: it withdraws everybody else's permissions.
+    """
+    with tempfile.TemporaryDirectory(prefix="event-service-") as directory:
+        Path(directory).chmod(0o755)
+        numbers = itertools.count()
+
+        def make() -> Path:
+            made = Path(directory) / str(next(numbers))
+            made.mkdir()
+            return made
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def stack(server_directories: Callable[[], Path]) -> Iterator[Stack]:
     """Run the stack for the whole session, with the environment pointing at it."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as running, pytest.MonkeyPatch.context() as patch:
+    with running_stack(server_directories()) as running, pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         for name, value in running.environment().items():

@@ -57,7 +57,7 @@ def test_a_notification_is_the_reminder_enriched() -> None:
         "itemType": "reminder",
         "itemId": "item-1",
         "deliverAt": "2026-11-23T08:00:00.000000Z",
-        "updatedAt": "2026-11-23T06:54:06.438000Z",
+        "updatedAt": "2026-11-23T12:00:00.000000Z",
     }
 
 

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import botocore.session
@@ -20,9 +20,9 @@ ACCESS = "host all postgres 127.0.0.1/32 trust\nhost all app 127.0.0.1/32 scram-
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres(server_directories: Callable[[], Path]) -> Iterator[Postgres]:
     """A server of its own, with a user that has a password."""
-    with running_postgres(tmp_path_factory.mktemp("own") / "postgres", ACCESS) as server:
+    with running_postgres(server_directories() / "postgres", ACCESS) as server:
         execute(server, "CREATE ROLE app LOGIN PASSWORD 'one'")
         yield server
 

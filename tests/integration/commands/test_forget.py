@@ -39,7 +39,7 @@ def personal(user: str) -> list[Json]:
         record("reminder:updated", user, f"{user}-1", 2, **mine),
         record("reminder:created", user, f"{user}-2", 3, **mine),
         record("reminder:deleted", user, f"{user}-2", 4, **mine),
-        record("notification:create", user, f"{user}-3", 5, userEmail=EMAIL, data=DATA | {"big": [DATA] * 9000}),
+        record("notification:create", user, f"{user}-3", 5, userEmail=EMAIL, data=DATA | {"big": [DATA] * 2600}),
         record("todo:mailed", user, f"{user}-4", 6, userEmail=EMAIL, data=nested),
         wrapped(legacy(**mine_in_legacy, itemId=f"{user}-5"), CREATED, MessageId=f"sns-{user}"),
         raw(cloud_event(id=user, subject=f"{user}-6", data=mine_in_legacy)),

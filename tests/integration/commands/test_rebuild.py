@@ -37,6 +37,7 @@ from tests.support.tables import execute, lose_rows, outbox
 from tests.support.tables import printed_rows as rows
 
 ROOT = Path(__file__).parents[3]
+STORED = 8_000  # several pages of a scan in each of two segments
 _examples = itertools.count()
 
 
@@ -48,7 +49,7 @@ def command(environment: dict[str, str], *options: str) -> subprocess.Popen[str]
 
 
 @settings(
-    max_examples=examples(25, 100),
+    max_examples=examples(15, 100),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -229,7 +230,7 @@ def test_the_newest_event_wins_while_the_service_runs(
 def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: dict[str, str], stack: Stack) -> None:
     """With SIGKILL in the middle, its workers end too, and the next run scans only what was left."""
     url = service_environment["DATABASE_URL"]
-    seed(stack.endpoint_url, aws.table, history(20_000, 2000))
+    seed(stack.endpoint_url, aws.table, history(STORED, STORED // 10))
     last = aws.dynamodb.scan(TableName=aws.table, Segment=1, TotalSegments=2)
     while "LastEvaluatedKey" in last:
         last = aws.dynamodb.scan(
@@ -254,12 +255,12 @@ def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: di
         while watching.execute(others).rowcount:
             time.sleep(0.05)
     ((scanned,),) = execute(url, "SELECT sum(scanned)::int FROM rebuild_progress")
-    assert 0 < scanned < 20_000
+    assert 0 < scanned < STORED
 
     progress = rebuild(job(service_environment, workers=2, segments=7))
 
-    assert progress.scanned == 20_000  # each page once: what was done before counts
-    assert execute(url, "SELECT count(*) FROM notifications") == [(2000,)]
+    assert progress.scanned == STORED  # each page once: what was done before counts
+    assert execute(url, "SELECT count(*) FROM notifications") == [(STORED // 10,)]
     assert compare(job(service_environment))[1] == []
 
 
@@ -321,7 +322,7 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
     aws: Aws, service_environment: dict[str, str], stack: Stack
 ) -> None:
     """It does not scan its segments to the end first, and the next run goes on."""
-    seed(stack.endpoint_url, aws.table, history(20_000, 2000))
+    seed(stack.endpoint_url, aws.table, history(STORED, STORED // 10))
     url = service_environment["DATABASE_URL"]
     with psycopg.connect(url) as holding:
         holding.execute("LOCK TABLE notifications IN SHARE ROW EXCLUSIVE MODE")
@@ -336,7 +337,7 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
     _, errors = process.communicate()
     assert (process.returncode, errors) == (130, "rebuild: broken off; the same command goes on\n")
     assert execute(url, "SELECT bool_or(done), sum(scanned) > 0 FROM rebuild_progress") == [(False, True)]
-    assert rebuild(job(service_environment)).scanned == 20_000
+    assert rebuild(job(service_environment)).scanned == STORED
 
 
 def test_an_event_whose_row_postgresql_refuses_leaves_the_one_before(
