@@ -27,7 +27,7 @@ soak: $(READY) ## Send events for 5 minutes while processes are killed and conne
 	@$(BIN)/python -m tests.soak $(SOAK)
 
 rebuild: $(READY) ## Rebuild the notifications from 100,000 events, and measure memory and speed
-	@$(BIN)/python -m tests.rebuild
+	@$(BIN)/python -m tests.soak.rebuild
 
 local: $(READY) ## Leave the service running on the embedded stack; says how to publish to it
 	@$(BIN)/python -m local.serve

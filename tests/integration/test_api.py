@@ -14,8 +14,8 @@ from event_service.catalogue import document as catalogue
 from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
 from event_service.history import __main__ as history
 from local.api import proxy_event, resources
-from tests.conftest import Aws
-from tests.integration.test_event_history import EXACT, event, store
+from tests.integration.adapters.test_event_history import EXACT, event, store
+from tests.support.aws import Aws
 
 PATHS = resources()
 
