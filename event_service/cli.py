@@ -13,7 +13,6 @@ import botocore.session
 import psycopg
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
 
 from event_service.adapters.postgres import TimeLimitedConnection, connect
 from event_service.codec.json_text import compose_array
@@ -150,8 +149,6 @@ def _reason(exc: Exception) -> str:
             return str(exc)
         case ClientError():
             return f"{exc.operation_name}: {exc.response['Error']['Code']}"
-        case HTTPError():
-            return f"no answer from AWS: {type(exc).__name__}"
         case psycopg.Error():  # its text may quote a row, or the URL with its password
             hint = ": run `python -m event_service.migrate`" if exc.sqlstate in ("42P01", "42883") else ""
             sqlstate = exc.sqlstate or "no answer, or DATABASE_URL is no libpq URL"

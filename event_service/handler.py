@@ -17,9 +17,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 
 from event_service import pipeline
-from event_service.adapters.aws import MAX_CONCURRENT_REQUESTS, make_client, make_endpoint
+from event_service.adapters.aws import MAX_CONCURRENT_REQUESTS, make_client, make_transport
+from event_service.adapters.data_plane import DynamoDb, Sns
 from event_service.adapters.event_store import EventStore
-from event_service.adapters.lean_clients import DynamoDb, Sns
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.postgres import Database
 from event_service.adapters.topic import Publisher
@@ -63,7 +63,7 @@ def build(settings: Settings) -> Service:
     return Service(
         stages=pipeline.Stages(
             event_store=EventStore(
-                DynamoDb(make_endpoint(session, "dynamodb")),
+                DynamoDb(make_transport(session, "dynamodb")),
                 settings.event_store_table,
                 pool,
                 settings.event_retention_days,
@@ -71,7 +71,7 @@ def build(settings: Settings) -> Service:
             notifications=Notifications(
                 Database(settings.database, partial(make_client, session, "secretsmanager"), pool)
             ),
-            publisher=Publisher(Sns(make_endpoint(session, "sns")), settings.notification_topic_arn, pool),
+            publisher=Publisher(Sns(make_transport(session, "sns")), settings.notification_topic_arn, pool),
             background=ThreadPoolExecutor(1, thread_name_prefix="publish"),
         ),
         logger=Logger(service=settings.service_name, logger_handler=_StandardOutput()),

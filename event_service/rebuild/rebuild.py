@@ -37,8 +37,7 @@ def rebuild(job: Job, report: Callable[[Progress], None] = lambda _: None) -> Pr
 
     Raises:
         CommandError: another rebuild, or an erasure, is running.
-        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError,
-        urllib3.exceptions.HTTPError: a backend failed for long.
+        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend failed for long.
 
     """
     with alone(job.database) as connection:

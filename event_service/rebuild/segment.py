@@ -9,12 +9,11 @@ from typing import Any, Final
 import botocore.session
 import psycopg
 from botocore.exceptions import ClientError
-from urllib3.exceptions import HTTPError
 
-from event_service.adapters.aws import make_endpoint
+from event_service.adapters.aws import NO_RESPONSE, make_transport
 from event_service.adapters.batching import is_transient
+from event_service.adapters.data_plane import DynamoDb
 from event_service.adapters.event_items import Item
-from event_service.adapters.lean_clients import DynamoDb
 from event_service.adapters.postgres import TimeLimitedConnection
 from event_service.cli import NOTIFICATIONS, merge, open_database
 from event_service.codec.json_text import texts_of
@@ -65,7 +64,7 @@ def merge_segment(job: Job, segment: int, segments: int) -> None:
                     if should_stop():
                         break
                 return
-        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, HTTPError) as exc:
+        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, *NO_RESPONSE) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise
@@ -151,7 +150,7 @@ def _scan(table: str, segment: int, segments: int, start: tuple[str | None, str 
     }
     if start[0] is not None:
         request["ExclusiveStartKey"] = {"pk": {"S": start[0]}, "sk": {"S": start[1]}}
-    client = DynamoDb(make_endpoint(botocore.session.get_session(), "dynamodb"))
+    client = DynamoDb(make_transport(botocore.session.get_session(), "dynamodb"))
     while True:
         page = client.scan(**request)
         yield page
