@@ -91,14 +91,11 @@ def _reason_of_backend(exc: Exception) -> str | None:
             return f"PostgreSQL: {describe(exc)}"
     if "botocore" in sys.modules:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
         if isinstance(exc, BotoCoreError):
             return str(exc)
         if isinstance(exc, ClientError):
             return f"{exc.operation_name}: {exc.response['Error']['Code']}"
-        if isinstance(exc, HTTPError):
-            return f"AWS did not answer: {type(exc).__name__}"
     return None
 
 

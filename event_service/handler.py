@@ -12,9 +12,9 @@ import botocore.session
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.batch.base import FailureResponse, SuccessResponse
 
-from event_service.adapters.aws import MAX_CONCURRENT_REQUESTS, make_client, make_endpoint
+from event_service.adapters.aws import MAX_CONCURRENT_REQUESTS, make_client, make_transport
 from event_service.adapters.event_store import EventStore
-from event_service.adapters.lean_clients import DynamoDb, Sns
+from event_service.adapters.data_plane import DynamoDb, Sns
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.postgres import Database
 from event_service.adapters.topic import Topic
@@ -45,13 +45,13 @@ def build(settings: Settings) -> Service:
     pool = ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="request")
     relay = Relay(
         event_store=EventStore(
-            DynamoDb(make_endpoint(session, "dynamodb")),
+            DynamoDb(make_transport(session, "dynamodb")),
             settings.event_store_table,
             pool,
             settings.event_retention_days,
         ),
         notifications=Notifications(Database(settings.database, partial(make_client, session, "secretsmanager"), pool)),
-        topic=Topic(Sns(make_endpoint(session, "sns")), settings.notification_topic_arn, pool),
+        topic=Topic(Sns(make_transport(session, "sns")), settings.notification_topic_arn, pool),
         background=ThreadPoolExecutor(1, thread_name_prefix="publish"),
     )
     return Service(Backends(relay), make_telemetry(settings.service_name, settings.metrics_namespace))

@@ -45,8 +45,8 @@ def rebuild(job: RebuildJob, report: Report = lambda _: None) -> Progress:
 
     Raises:
         CommandError: another rebuild, or an erasure, is running.
-        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError,
-        urllib3.exceptions.HTTPError: a backend was unavailable for long.
+        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend was unavailable
+            for long.
 
     """
     with exclusive_connection(job.database, secrets_client) as connection:

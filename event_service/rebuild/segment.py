@@ -8,13 +8,12 @@ from uuid import UUID
 import botocore.session
 import psycopg
 from botocore.exceptions import ClientError
-from urllib3.exceptions import HTTPError
 
 from event_service.adapters import event_items as items_of_events
-from event_service.adapters.aws import make_endpoint
+from event_service.adapters.aws import NO_RESPONSE, make_transport
 from event_service.adapters.batching import is_transient
 from event_service.adapters.event_items import Item, event_key, key_of
-from event_service.adapters.lean_clients import DynamoDb
+from event_service.adapters.data_plane import DynamoDb
 from event_service.adapters.postgres import TimeLimitedConnection, connect
 from event_service.adapters.upkeep import merge
 from event_service.cli import secrets_client
@@ -48,7 +47,7 @@ def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> No
                     if should_stop():
                         break
                 return
-        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, HTTPError) as exc:
+        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, *NO_RESPONSE) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise
@@ -139,7 +138,7 @@ def _scan(table: str, phase: str, segment: int, segments: int, position: Positio
     }
     if position.key is not None:
         request["ExclusiveStartKey"] = key_of(*position.key)
-    client = DynamoDb(make_endpoint(botocore.session.get_session(), "dynamodb"))
+    client = DynamoDb(make_transport(botocore.session.get_session(), "dynamodb"))
     while True:
         page = client.scan(**request)
         yield page

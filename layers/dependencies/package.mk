@@ -9,7 +9,7 @@ ARCHITECTURE := $(lastword $(subst -, ,$(TARGET)))
 MACHINE := $(ARCHITECTURE:arm64=aarch64)
 
 # botocore brings the descriptions of some 400 services, two thirds of the layer. A test finds a missing one.
-AWS_SERVICES := dynamodb secretsmanager
+AWS_SERVICES := dynamodb secretsmanager sns
 
 # Any Python's pip can install for another one.
 VENV_PYTHON := $(HERE)/../../../.venv/bin/python

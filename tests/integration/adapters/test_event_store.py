@@ -7,10 +7,10 @@ from typing import Any
 import botocore.session
 import pytest
 
-from event_service.adapters.aws import make_endpoint
+from event_service.adapters.aws import make_transport
+from event_service.adapters.data_plane import DynamoDb
 from event_service.adapters.event_items import data_of
 from event_service.adapters.event_store import EventStore
-from event_service.adapters.lean_clients import DynamoDb
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
@@ -31,7 +31,7 @@ EVENT = Event(
 
 
 def lean_client() -> DynamoDb:
-    return DynamoDb(make_endpoint(botocore.session.get_session(), "dynamodb"))
+    return DynamoDb(make_transport(botocore.session.get_session(), "dynamodb"))
 
 
 class Faulty:

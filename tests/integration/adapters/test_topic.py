@@ -7,8 +7,8 @@ import botocore.session
 import pytest
 from moto import mock_aws
 
-from event_service.adapters.aws import make_client, make_endpoint
-from event_service.adapters.lean_clients import Sns
+from event_service.adapters.aws import make_client, make_transport
+from event_service.adapters.data_plane import Sns
 from event_service.adapters.topic import Publisher
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
@@ -46,7 +46,7 @@ class Topic:
             Endpoint=queue_arn["Attributes"]["QueueArn"],
             Attributes={"RawMessageDelivery": "true"},
         )
-        self.lean = Sns(make_endpoint(session, "sns"))
+        self.lean = Sns(make_transport(session, "sns"))
         self.requests: list[int] = []
         self.failed: dict[str, dict[str, Any]] = {}
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError
 
-from event_service.adapters.lean_clients import DynamoDb
+from event_service.adapters.data_plane import DynamoDb
 from event_service.domain.event import notification_id
 from event_service.handler import lambda_handler
 from event_service.merging import event_of
