@@ -35,10 +35,11 @@ local: $(READY) ## Leave the service running on the embedded stack; says how to 
 invoke: $(READY) ## Run the built function on one sample: make invoke EVENT=events/reminder-created.json
 	@$(BIN)/python -m local.invoke $(EVENT)
 
-lint: $(READY) ## Check style and types
+lint: $(READY) ## Check style, types and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix-only .
