@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +16,6 @@ from local.stack import Stack, running_stack
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".aws-sam" / "local"
 _STACK_NAME = "event-service"
-# This machine's Python and processor instead of AWS's: the emulator runs the function right here.
-_TARGET = {
-    "PythonRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
-    "Architecture": {"aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-}
 
 
 class DeploymentError(Exception):
@@ -52,8 +48,23 @@ def deployed_stack(
 
 
 def build(directory: Path = BUILD) -> None:
-    """Build the function and its layer for this machine."""
-    _sam("build", "--cached", "--build-dir", str(directory), *_overrides(_TARGET))
+    """Build the functions and their layer for this machine's Python and processor."""
+    template = directory.with_suffix(".yaml")
+    template.parent.mkdir(parents=True, exist_ok=True)
+    template.write_text(_for_this_machine((ROOT / "template.yaml").read_text()))
+    sources = ("--template-file", str(template), "--base-dir", str(ROOT))
+    _sam("build", "--cached", *sources, "--build-dir", str(directory))
+
+
+def _for_this_machine(template: str) -> str:
+    """Return the template with this machine as its target: the emulator runs the functions right here."""
+    runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    architecture = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    package = f"{{ Runtime: {runtime}, Architecture: {architecture}, Makefile: layers/targets/local }}"
+    changed, count = re.subn(r"^(    Package: )\{.*\}$", rf"\g<1>{package}", template, flags=re.MULTILINE)
+    if count != 1:
+        raise DeploymentError(f"template.yaml names {count} targets instead of one")
+    return changed
 
 
 def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME, directory: Path = BUILD) -> Deployment:
@@ -64,7 +75,8 @@ def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME,
         str(directory / "template.yaml"),
         "--stack-name",
         name,
-        *_overrides(_TARGET | parameters),
+        "--parameter-overrides",
+        *(f"ParameterKey={key},ParameterValue={value}" for key, value in parameters.items()),
         environment=stack.environment(),
     )
     stacks = stack.client("cloudformation").describe_stacks(StackName=name)
@@ -79,13 +91,6 @@ def _mend_maximum_concurrency(stack: Stack, function: str) -> None:
     for mapping in client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]:
         concurrency = int(mapping["ScalingConfig"]["MaximumConcurrency"])
         client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": concurrency})
-
-
-def _overrides(parameters: dict[str, str]) -> list[str]:
-    return [
-        "--parameter-overrides",
-        *(f"ParameterKey={name},ParameterValue={value}" for name, value in parameters.items()),
-    ]
 
 
 def _sam(*arguments: str, environment: dict[str, str] | None = None) -> None:

@@ -152,8 +152,12 @@ def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 t
     server.ensure_pgdata_inited()
     (directory / "pg_hba.conf").write_text(access)
     port = free_port()
+    # No Unix socket: its path may not be longer than about 100 bytes, and everything connects by TCP.
     # The data does not outlive the stack: no need to wait for the disk.
-    options = f"-h 127.0.0.1 -p {port} -k {directory} -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    options = (
+        f"-h 127.0.0.1 -p {port} -c unix_socket_directories="
+        " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    )
 
     def control(*arguments: str) -> None:
         command = ("-w", "-D", str(directory), "-l", str(directory / "log"), "-o", options, *arguments)
