@@ -19,12 +19,12 @@ _STACK_NAME = "event-service"
 
 
 class DeploymentError(Exception):
-    """`sam` failed; the text is what it printed."""
+    """`sam` failed; the text is its output."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployed service: what `sam deploy` says of it, by the names of the template's outputs."""
+    """A deployed service: the values of the template's outputs, by name."""
 
     outputs: dict[str, str]
 
@@ -36,9 +36,9 @@ class Deployment:
 def deployed_stack(
     directory: Path, parameters: dict[str, str], progress: Callable[[str], None]
 ) -> Iterator[tuple[Stack, Deployment]]:
-    """Build, start the stack with its data in a directory and deploy, which migrates; all is stopped at the end."""
+    """Build, start the stack with its data in a directory, and deploy; stop everything at the end."""
     with ThreadPoolExecutor(1) as background:
-        progress("building the function and its layer (sam build)")
+        progress("building the functions and their layer (sam build)")
         building = background.submit(build)
         with running_stack(directory, progress) as stack:
             building.result()
@@ -68,7 +68,7 @@ def _for_this_machine(template: str) -> str:
 
 
 def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME, directory: Path = BUILD) -> Deployment:
-    """Deploy what was built, with these values of the template's parameters."""
+    """Deploy the build with these values of the template's parameters."""
     _sam(
         "deploy",
         "--template-file",
@@ -86,7 +86,7 @@ def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME,
 
 
 def _mend_maximum_concurrency(stack: Stack, function: str) -> None:
-    """Make the number of it a number: the emulator takes over a template parameter as text, and stumbles over it."""
+    """Set it as a number: the emulator keeps the template parameter as text, and then fails on it."""
     client = stack.client("lambda")
     for mapping in client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]:
         concurrency = int(mapping["ScalingConfig"]["MaximumConcurrency"])

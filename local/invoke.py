@@ -29,18 +29,18 @@ _FUNCTION_SECONDS = 30
 
 @dataclass
 class Invocation:
-    """One event and what becomes of it: the function's answer, or its error."""
+    """One event, and the function's answer or its error."""
 
     event: bytes
     seconds: float
     answer: Any = None
     error: Any = None
-    started: float = field(default_factory=time.time)  # in seconds of the epoch
-    deadline: float | None = None  # the same, once the function has taken the event
+    started: float = field(default_factory=time.time)  # seconds since the epoch
+    deadline: float | None = None  # the same; set when the function fetches the event
     ended: threading.Event = field(default_factory=threading.Event)
 
     def is_overdue(self) -> bool:
-        """Tell whether the function has had its time; as much is given to its start."""
+        """Return whether the function has used up its time; its start may take the same time again."""
         return time.time() > (self.deadline or self.started + self.seconds)
 
 
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
 def invoke(
     event: bytes, environment: dict[str, str], build: Path = BUILD, seconds: float = _FUNCTION_SECONDS
 ) -> Invocation:
-    """Run the built function once in a process of its own, for so long at most; its log goes to standard output.
+    """Run the built function once in a separate process, for `seconds` at most; its log goes to standard output.
 
     The runtime interface client fetches events from an HTTP API:
     https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
@@ -93,7 +93,7 @@ def invoke(
 
 
 def _start(directory: Path, build: Path, api: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    """Start the runtime with the path it has in Lambda: the function, the layer, the client; nothing of ours."""
+    """Start the runtime with Lambda's path: the function, the layer and the client, nothing else."""
     for package in _RUNTIME_CLIENT:
         for name in {file.parts[0] for file in files(package) or [] if file.parts[0] != ".."}:
             (directory / name).symlink_to(Path(str((files(package) or [])[0].locate())).parents[1] / name)
@@ -118,17 +118,17 @@ def _start(directory: Path, build: Path, api: str, environment: dict[str, str]) 
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Take no notice: at the end the runtime is waiting for another event, and is ended."""
+        """Ignore the error: the runtime is killed while it waits for another event."""
 
 
 def _api(invocation: Invocation) -> type[BaseHTTPRequestHandler]:
-    """Return the handler of a runtime API that has one event to give."""
+    """Return the handler of a runtime API with a single event."""
 
     class Api(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            """Give the event; to whoever asks for another, nothing, until the process is ended."""
+            """Send the event; hold further requests until the process is killed."""
             if invocation.deadline is not None:
                 invocation.ended.wait()
                 return
@@ -145,7 +145,7 @@ def _api(invocation: Invocation) -> type[BaseHTTPRequestHandler]:
             )
 
         def do_POST(self) -> None:
-            """Take the answer or the error of the invocation, or of the initialisation."""
+            """Receive the answer, or the error of the invocation or of the initialisation."""
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"null")
             if self.path.endswith("/response"):
                 invocation.answer = body
@@ -162,7 +162,7 @@ def _api(invocation: Invocation) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Stay quiet: the function's log is what a person wants to see."""
+            """Log nothing: only the function's log is of interest."""
 
     return Api
 
