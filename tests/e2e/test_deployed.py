@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from local import publish, state
+from local import publish, show, state
 from local.deployment import ROOT, Deployment
 from local.invoke import invoke
 from local.stack import Stack
@@ -69,6 +69,22 @@ def test_a_sample_can_be_published(
     with state.announced(database, deployment):
         assert publish.main(arguments) == 0
     world.wait("the event", lambda: len(world.events(stream)) == 1)
+
+
+@pytest.mark.usefixtures("state_file")
+def test_an_event_of_your_own_can_be_published_and_shown(
+    database: Stack, deployment: Deployment, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the commands that `make local` prints, while it runs."""
+    event = json.dumps({"userId": "me", "itemId": "shown", "eventData": {}})
+    assert show.main(["events"]) == 2
+    with state.announced(database, deployment):
+        assert publish.main(["order:placed", event]) == 0
+        world.wait("the event", lambda: len(world.events("order#shown")) == 1)
+        for view, expected in (("events", "order#shown"), ("notifications", "deliverAt"), ("log", "START RequestId")):
+            capsys.readouterr()
+            assert show.main([view]) == 0
+            assert expected in capsys.readouterr().out
 
 
 def test_the_built_function_runs_under_the_runtime_interface_client(

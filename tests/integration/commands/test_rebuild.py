@@ -15,10 +15,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from urllib3.exceptions import ProtocolError
 
 from event_service.adapters.data_plane import DynamoDb
 from event_service.domain.event import notification_id
@@ -365,7 +364,7 @@ def test_a_scan_that_fails_for_a_while_goes_on(
     failures: list[Exception] = [
         ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "Scan"),
         ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Scan"),  # type: ignore[typeddict-item]
-        ProtocolError("reset"),
+        ConnectionClosedError(endpoint_url="https://dynamodb.invalid"),
     ]
     scan = DynamoDb.scan
 
