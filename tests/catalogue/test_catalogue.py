@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from event_service import pipeline
 from event_service.catalogue.document import asyncapi, event_types
 from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
+from event_service.parse import parse
 from tests.events.test_events import RECORDS, message
 from tests.unit.messages import cloud_event, legacy, native, raw
 
@@ -25,8 +25,25 @@ EXAMPLES = [
 
 
 def test_the_catalogue_has_every_type_with_an_effect_and_every_fact() -> None:
-    """It is made from the tables the function itself decides by."""
-    assert {name: each["effect"] for name, each in TYPES.items()} == {**KNOWN_TYPES, **dict.fromkeys(FACT_TYPES)}
+    """With its effect and its subject: commands concern the reminder."""
+    assert list(TYPES) == [*KNOWN_TYPES, *sorted(FACT_TYPES)]
+    assert {name: (each["effect"], each["subject"]) for name, each in TYPES.items()} == {
+        "reminder:created": ("create", "reminder"),
+        "reminder:updated": ("update", "reminder"),
+        "reminder:deleted": ("delete", "reminder"),
+        "notification:create": ("create", "reminder"),
+        "notification:update": ("update", "reminder"),
+        "notification:delete": ("delete", "reminder"),
+        **dict.fromkeys(FACT_TYPES, (None, None)),
+    }
+
+
+def test_help_does_not_print_the_document() -> None:
+    """It explains the command."""
+    command = [sys.executable, "-m", "event_service.catalogue", "--help"]
+    printed = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, text=True).stdout
+    assert printed.startswith("usage: python -m event_service.catalogue")
+    assert '"asyncapi"' not in printed
 
 
 def test_the_committed_document_is_the_models() -> None:
@@ -41,7 +58,7 @@ def test_the_committed_document_is_the_models() -> None:
 def test_an_example_is_let_in_and_fits_its_schema(name: str, example: Json) -> None:
     """Sent as it stands, with its headers as message attributes, it is an event of its type."""
     record = raw(json.dumps(example["payload"]), example["headers"].get("eventType"))
-    entry = pipeline.parse(record)
+    entry = parse(record)
     assert entry.error is None
     assert entry.event is not None
     assert entry.event.event_type == name
@@ -52,7 +69,7 @@ def test_an_example_is_let_in_and_fits_its_schema(name: str, example: Json) -> N
 def test_a_sample_fits_the_schema_of_its_type(sample: str) -> None:
     """What events/ shows is what the catalogue describes."""
     for record in RECORDS[sample]:
-        event = pipeline.parse(record).event
+        event = parse(record).event
         assert event is not None
         if event.event_type in TYPES:
             Draft202012Validator(TYPES[event.event_type]["messageSchema"]).validate(json.loads(message(record)))
@@ -83,14 +100,14 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_the_function_rejects_fits_no_schema(name: str) -> None:
     """The schema of a type refuses what lacks a field or has one of the wrong form, as the function does."""
-    assert pipeline.parse(raw(BAD[name])).error is not None
+    assert parse(raw(BAD[name])).error is not None
     assert not Draft202012Validator(TYPES["reminder:created"]["messageSchema"]).is_valid(BAD[name])
 
 
 def test_a_time_without_an_id_is_let_in() -> None:
     """The id is then the envelope's."""
     event = legacy(occurredAt="2026-11-24T08:00:00Z")
-    assert pipeline.parse(raw(event)).error is None
+    assert parse(raw(event)).error is None
     Draft202012Validator(TYPES["reminder:created"]["messageSchema"]).validate(event)
 
 

@@ -3,6 +3,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,11 +12,17 @@ import pytest
 from event_service.api import routes as api
 from event_service.api.models import KnownType
 from event_service.catalogue import document as catalogue
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
+from event_service.codec.instants import Instant
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, notification_id
+from event_service.domain.facts import Change, fact_of
+from event_service.handler import lambda_handler
 from event_service.history import __main__ as history
+from event_service.history import show
 from local.api import proxy_event, resources
 from tests.conftest import Aws
+from tests.events.test_events import published
 from tests.integration.test_event_history import EXACT, event, store
+from tests.unit.messages import native, raw
 
 PATHS = resources()
 
@@ -74,6 +81,77 @@ def test_every_user_has_a_state_of_an_item(aws: Aws, pool: ThreadPoolExecutor) -
     assert get("/items/reminder/item-1")[1]["userId"] == "user-b"
     assert get("/items/reminder/item-1?userId=user-a")[1]["event"]["id"] == "e10"
     assert get("/items/reminder/item-1?userId=nobody")[0] == 404
+
+
+def test_a_state_counts_the_commands_that_address_the_item(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """In the order of precedence: at the same instant, an update wins over a creation whatever their ids."""
+    command = {"item_type": "notification", "event_type": "notification:update"}
+    store(aws, pool, event(10), event(20, **command, data='{"a":2}'), event(30), event(40, **command, data='{"a":4}'))
+    store(aws, pool, replace(event(40), id="z"), event(50, item_type="notification", event_type="notification:delete"))
+    states = [get(f"/items/reminder/item-1?at={at(second)}")[1] for second in (10, 20, 30, 40, 50)]
+    assert [state["event"]["id"] for state in states] == ["e10", "e20", "e30", "e40", "e50"]
+    assert [state["state"] for state in states] == ["existing"] * 4 + ["deleted"]
+    assert {(state["itemType"], state["itemId"]) for state in states} == {("reminder", "item-1")}
+    assert get(f"/items/reminder/item-1/changes?from={at(30)}&to={at(40)}")[1]["changes"] == [
+        {"field": "a", "old": 1, "new": 4}
+    ]
+    timeline = api.lambda_handler(proxy_event("/items/reminder/item-1/timeline", PATHS), None)["body"]
+    assert re.findall("  id (.*)", timeline) == ["e10", "e20", "e30", "z", "e40", "e50"]
+
+
+def test_an_event_links_to_its_facts_and_a_fact_to_its_cause(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """With the paths of both, wherever an event is shown; an overtaken event has no fact."""
+    causes = [event(10, item_id="a/b %"), event(20, item_id="a/b %", event_type="reminder:deleted")]
+    id_ = notification_id("user-a", "a/b %")
+    data = '{"itemType":"reminder","itemId":"a/b %","userId":"user-a"}'
+    facts = [
+        fact_of(Change(*cause.key, change, id_, "user-a", None, data))
+        for cause, change in zip(causes, ("updated", "deleted"), strict=True)
+    ]
+    store(aws, pool, *causes, event(15, item_id="a/b %"), *facts)
+    item = f"/items/reminder/{quote('a/b %', safe='')}"
+    for path in (f"{item}/events", "/users/user-a/events"):
+        shown = {each["id"]: each for each in get(path)[1]["events"]}
+        assert shown["e15"]["factIds"] == shown["e15"]["factPaths"] == []
+        for cause, fact in zip(causes, facts, strict=True):
+            assert shown[cause.id]["factIds"] == [fact.id]
+            (fact_path,) = shown[cause.id]["factPaths"]
+            (shown_fact,) = get(fact_path)[1]["events"]
+            assert (shown_fact["id"], shown_fact["causationId"], shown_fact["factIds"]) == (fact.id, cause.id, [])
+            assert get(shown_fact["causationPath"])[1]["events"] == [shown[cause.id]]
+    assert get(item)[1]["event"] == shown["e20"]
+    changes = get(f"{item}/changes?from={at(10)}&to={at(20)}")[1]
+    assert [changes[name]["event"] for name in ("old", "new")] == [shown["e10"], shown["e20"]]
+
+
+def test_the_links_are_those_of_the_published_facts(aws: Aws, service_environment: dict[str, str]) -> None:
+    """The keys are derived exactly as the queue function derives them, for a command too."""
+    times = {"reminder:created": "08:00", "notification:update": "08:01", "reminder:deleted": "08:02"}
+    for event_type, time in times.items():
+        sent = native(id=event_type, eventType=event_type, occurredAt=f"2026-11-23T{time}:00Z")
+        assert lambda_handler({"Records": [raw(sent, None)]}, None) == {"batchItemFailures": []}
+    facts = {fact["causationId"]: fact["id"] for fact in published(aws, 3)}
+    events = [get(f"/items/reminder/item-1?at=2026-11-23T{time}:00Z")[1]["event"] for time in times.values()]
+    assert [each["id"] for each in events] == [*times]
+    assert {each["id"]: each["factIds"] for each in events} == {cause: [fact] for cause, fact in facts.items()}
+
+
+def test_an_event_that_only_looks_like_a_fact_has_no_link(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """Other producers may use the facts' types, and any event may name the cause it has at its producer."""
+    fields = {"item_type": "notification", "event_type": "notification:created", "causation_id": "theirs"}
+    store(aws, pool, event(10, **fields), event(20, causation_id="theirs"))
+    for item_type in ("notification", "reminder"):
+        (shown,) = get(f"/items/{item_type}/item-1/events")[1]["events"]
+        assert (shown["causationId"], shown["causationPath"], shown["factIds"]) == ("theirs", None, [])
+
+
+def test_the_last_instant_has_a_path_too(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """No instant follows it, so the path has no end."""
+    last = replace(event(10), occurred_at=Instant("9999-12-31T23:59:59.999999Z"))
+    id_ = notification_id("user-a", "item-1")
+    store(aws, pool, last, fact_of(Change(*last.key, "created", id_, "user-a", None, '{"userId":"user-a"}')))
+    (path,) = get("/items/reminder/item-1")[1]["event"]["factPaths"]
+    assert get(path)[1]["events"][0]["causationId"] == "e10"
 
 
 def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
@@ -137,13 +215,13 @@ def test_the_parameters_let_in_are_those_of_the_document() -> None:
     assert all(schema["maxLength"] == 256 for (_, name), schema in parameters.items() if name in ("itemId", "userId"))
 
 
-def test_the_answers_are_those_of_the_document() -> None:
-    """And no other: a wrong parameter is 400 and not the 422 of the framework; every name is one of a schema."""
+def test_the_document_lists_every_response() -> None:
+    """And no other: a wrong parameter is 400, not the framework's 422. Every reference has its schema."""
     text = api.app.get_openapi_json_schema()
     document = json.loads(text)
     for path, item in document["paths"].items():
-        knows_nothing = set() if path.startswith("/users") or path == "/event-types" else {"404"}
-        assert set(item["get"]["responses"]) == {"200", "400", "500", "503"} | knows_nothing
+        missing = set() if path.startswith("/users") or path == "/event-types" else {"404"}
+        assert set(item["get"]["responses"]) == {"200", "400", "500", "503"} | missing
     names = {"#/components/schemas/" + name for name in document["components"]["schemas"]}
     assert names == set(re.findall(r"#/components/schemas/\w+", text))
 
@@ -247,7 +325,7 @@ def test_the_timeline_tells_what_each_event_changed(
 def test_the_timeline_is_the_same_by_http(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As text; one that is too long says where it goes on."""
+    """As text; one that is too long says where to continue."""
     store(aws, pool, *(event(10 * number, data=f'{{"a":{number}}}') for number in range(1, 5)))
     target = f"/items/reminder/item-1/timeline?from={at(20)}"
     answer = api.lambda_handler(proxy_event(target, PATHS), None)
@@ -256,9 +334,9 @@ def test_the_timeline_is_the_same_by_http(
     assert answer["body"] == capsys.readouterr().out
     assert answer["body"].count(" → ") == 3
 
-    monkeypatch.setattr(api, "MAX_PAGE_BYTES", 150)
+    monkeypatch.setattr(api, "_MAX_TEXT_BYTES", 150)
     body = api.lambda_handler(proxy_event(target, PATHS), None)["body"]
-    assert body.endswith(f"    a: 1 → 2\n… and more: from={event(30).occurred_at}\n")
+    assert body.endswith(f"    a: 1 → 2\n… continue with from={event(30).occurred_at}\n")
     assert get("/items/reminder/unknown/timeline")[0] == 404
     assert get(f"/items/reminder/item-1/timeline?from={at(20)}&to={at(10)}")[0] == 400
 
@@ -268,7 +346,7 @@ def test_a_timeline_that_cannot_be_printed_says_why(
 ) -> None:
     """An unknown item ends with 1, a missing setting with 2 and its name."""
     assert history.main(["reminder", "unknown"]) == 1
-    assert "nothing is known of reminder unknown" in capsys.readouterr().err
+    assert "no events of reminder unknown found" in capsys.readouterr().err
     monkeypatch.delenv("EVENT_STORE_TABLE")
     assert history.main(["reminder", "unknown"]) == 2
     assert "EVENT_STORE_TABLE is not set" in capsys.readouterr().err
@@ -292,6 +370,6 @@ def test_ctrl_c_ends_a_timeline_without_a_traceback(
     def interrupted(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(history, "paragraph", interrupted)
+    monkeypatch.setattr(show, "render", interrupted)
     assert history.main(["reminder", "item-1"]) == 130
     assert capsys.readouterr() == ("", "history: broken off; the same command goes on\n")
