@@ -1,4 +1,4 @@
-"""The event catalogue: its schemas say what the function does, and the committed document is the code's."""
+"""The event types: their schemas agree with the function, and the committed document with the code."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_help_does_not_print_the_document() -> None:
     assert '"asyncapi"' not in printed
 
 
-def test_the_committed_document_is_the_models() -> None:
+def test_the_committed_document_is_up_to_date() -> None:
     """After a change of types or models: `python -m event_service.catalogue > docs/asyncapi.json`."""
     printed = subprocess.run(
         [sys.executable, "-m", "event_service.catalogue"], capture_output=True, check=True, cwd=ROOT
@@ -55,8 +55,8 @@ def test_the_committed_document_is_the_models() -> None:
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
-def test_an_example_is_let_in_and_fits_its_schema(name: str, example: Json) -> None:
-    """Sent as it stands, with its headers as message attributes, it is an event of its type."""
+def test_an_example_is_accepted_and_matches_its_schema(name: str, example: Json) -> None:
+    """Sent with its headers as message attributes, it is an event of its type."""
     record = raw(json.dumps(example["payload"]), example["headers"].get("eventType"))
     entry = parse(record)
     assert entry.error is None
@@ -66,8 +66,8 @@ def test_an_example_is_let_in_and_fits_its_schema(name: str, example: Json) -> N
 
 
 @pytest.mark.parametrize("sample", sorted(set(RECORDS) - {"one-good-several-bad"}))
-def test_a_sample_fits_the_schema_of_its_type(sample: str) -> None:
-    """What events/ shows is what the catalogue describes."""
+def test_a_sample_matches_the_schema_of_its_type(sample: str) -> None:
+    """The files in events/ are what the catalogue describes."""
     for record in RECORDS[sample]:
         event = parse(record).event
         assert event is not None
@@ -76,7 +76,7 @@ def test_a_sample_fits_the_schema_of_its_type(sample: str) -> None:
 
 
 def test_the_first_example_is_the_first_sample() -> None:
-    """The catalogue and events/ tell the same story."""
+    """The catalogue and events/ agree."""
     (record,) = RECORDS["reminder-created"]
     assert TYPES["reminder:created"]["examples"][0]["payload"] == json.loads(message(record))
 
@@ -92,27 +92,27 @@ BAD = {
     "a CloudEvent of another version": cloud_event(specversion="0.3"),
     "another item type": legacy(itemType="order"),
     "another item type in a CloudEvent": cloud_event(itemtype="order"),
-    "an item type that is no text": legacy(itemType=5),
-    "a causation that is no text": legacy(causationId=5),
+    "an item type that is not a string": legacy(itemType=5),
+    "a causation id that is not a string": legacy(causationId=5),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_the_function_rejects_fits_no_schema(name: str) -> None:
-    """The schema of a type refuses what lacks a field or has one of the wrong form, as the function does."""
+def test_what_the_function_rejects_does_not_match_the_schema(name: str) -> None:
+    """The schema of a type requires the same fields and forms as the function."""
     assert parse(raw(BAD[name])).error is not None
     assert not Draft202012Validator(TYPES["reminder:created"]["messageSchema"]).is_valid(BAD[name])
 
 
-def test_a_time_without_an_id_is_let_in() -> None:
-    """The id is then the envelope's."""
+def test_a_time_without_an_id_is_accepted() -> None:
+    """The id is then that of the envelope."""
     event = legacy(occurredAt="2026-11-24T08:00:00Z")
     assert parse(raw(event)).error is None
     Draft202012Validator(TYPES["reminder:created"]["messageSchema"]).validate(event)
 
 
-def test_the_document_is_sound() -> None:
-    """Channels, operations and messages refer to each other; every schema is one, and its examples fit it."""
+def test_the_document_is_consistent() -> None:
+    """Every reference resolves, every schema is valid, and its examples match it."""
     document = asyncapi()
     assert document["asyncapi"] == "3.0.0"
     assert {"title", "version"} <= set(document["info"])
@@ -135,7 +135,7 @@ def test_the_document_is_sound() -> None:
 
 
 def test_the_function_does_not_load_the_catalogue() -> None:
-    """Cold starts do not pay for what only operators and producers use."""
+    """Cold starts do not load what only operators and producers use."""
     program = (
         "import sys, event_service.handler\n"
         "print([name for name in sys.modules if name.endswith(('.catalogue', '.check', '.rebuild', '.forget'))"

@@ -42,7 +42,7 @@ def check(tmp_path: Path, text: str, *options: str) -> int:
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_sample_is_judged_as_the_function_judges_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a Lambda event every record is named, with the reason and field the function logs."""
+    """Every record of a Lambda event is listed, with the reason and field that the function logs."""
     expected = {place: why for place, why in CASES[name].failures.items() if why[0] != "conflict"}
     assert main([str(FOLDER / f"{name}.json")]) == bool(expected)
     lines = capsys.readouterr().out.splitlines()
@@ -154,14 +154,14 @@ def test_an_unknown_type_fails_a_strict_check(
 
 @pytest.mark.parametrize("example", [e for t in event_types() if t["direction"] == "in" for e in t["examples"]])
 def test_the_examples_of_the_catalogue_pass(example: Any, tmp_path: Path) -> None:
-    """Also the legacy ones, whose type is an option."""
+    """Including legacy ones, whose type is an option."""
     headers = example["headers"]
     options = ["--event-type", headers["eventType"], "--item-type", headers["eventItemType"]] if headers else []
     assert check(tmp_path, json.dumps(example["payload"]), *options) == 0
 
 
 def test_a_legacy_event_needs_its_type(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its attributes are options, and without them it is rejected as the function would reject it."""
+    """The attributes are options; without them it is rejected, as by the function."""
     text = message(RECORDS["reminder-created"][0])
     assert check(tmp_path, text) == 1
     assert "invalid_field: eventType: Field required" in capsys.readouterr().out
@@ -170,7 +170,7 @@ def test_a_legacy_event_needs_its_type(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_every_problem_is_named_with_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not only the first; and no value is printed."""
+    """Not only the first, and without values."""
     event = cloud_event(time="yesterday", data={"userId": "", "userEmail": 7, "eventData": []})
     assert check(tmp_path, json.dumps(event)) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -180,10 +180,10 @@ def test_every_problem_is_named_with_its_path(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("event", [native, cloud_event])
-def test_the_data_of_a_known_type_is_checked_whatever_is_wrong_beside_it(
+def test_the_data_of_a_known_type_is_checked_even_if_other_fields_are_wrong(
     event: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The function stops at the first of a kind; a producer sees all of them at once."""
+    """The function stops at the first problem; a producer wants to see all of them."""
     message = event(id="", eventData={"n": [1, "HUGE"]})
     if event is cloud_event:
         message["data"]["eventData"] = message.pop("eventData")
@@ -196,8 +196,8 @@ def test_the_data_of_a_known_type_is_checked_whatever_is_wrong_beside_it(
     ]
 
 
-def test_a_reader_that_has_enough_is_no_verdict() -> None:
-    """As with any command of the shell: SIGPIPE."""
+def test_a_closed_output_pipe_ends_the_command_with_sigpipe() -> None:
+    """As for any shell command, with status 141."""
     command = [sys.executable, "-m", "event_service.check", *["events/one-good-several-bad.json"] * 500]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
@@ -211,12 +211,12 @@ def test_a_reader_that_has_enough_is_no_verdict() -> None:
     "text", ["", "{", "[]", "null", "{" * 9999, '{"Records": [1]}', '{"body": 1}', "\ufeff{}", '{"a": NaN}']
 )
 def test_nonsense_is_rejected(text: str, tmp_path: Path) -> None:
-    """Whatever it is, it is a rejection and no crash."""
+    """It does not crash the command."""
     assert check(tmp_path, text) == 1
 
 
 def test_files_are_checked_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worst of them is the exit status; standard input is one of them."""
+    """The exit status is the worst of theirs; standard input is one of the files."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(native()).encode())))
     good = str(FOLDER / "native.json")
     assert main([good, "-"]) == 0
@@ -261,21 +261,21 @@ def test_it_needs_neither_aws_nor_a_database() -> None:
 
 
 def test_a_bare_message_is_parsed_as_sent_raw() -> None:
-    """The function would read the same event out of a raw delivery."""
+    """The function would read the same event from a raw delivery."""
     body = json.dumps(native())
     ((_, record),) = records_in(body, {})
     assert parse(record).event == parse(raw(body, None)).event
 
 
 @pytest.mark.parametrize("member", [{"body": "a text"}, {"Records": []}])
-def test_an_event_is_no_envelope_whatever_its_members_are_called(member: dict[str, Any], tmp_path: Path) -> None:
-    """Fields that nobody knows are let in, and these are names like any other."""
+def test_an_event_with_fields_named_like_an_envelopes_is_still_an_event(member: dict[str, Any], tmp_path: Path) -> None:
+    """Unknown fields are accepted, whatever their names."""
     assert check(tmp_path, json.dumps(native(**member))) == 0
     assert check(tmp_path, json.dumps(cloud_event(**member))) == 0
 
 
-def test_a_message_larger_than_sqs_takes_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It would compress well enough for the event store, but never gets there; one byte less does."""
+def test_a_message_larger_than_the_sqs_limit_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One byte less is accepted; the event store would compress both."""
     body = json.dumps(native(eventType="todo:done"))
     fits = body[:-1] + " " * (1024 * 1024 - len(body)) + "}"
     assert check(tmp_path, fits) == 0

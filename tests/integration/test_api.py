@@ -46,7 +46,7 @@ def at(number: int) -> str:
 
 
 def test_a_history_is_paged_and_exact(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Each event once, in order, every digit of its data as it was stored."""
+    """Each event appears once, in order, with every digit of its data."""
     store(aws, pool, event(10, data=EXACT), event(20))
     status, first, text = get("/items/reminder/item-1/events?limit=1")
     assert (status, [each["id"] for each in first["events"]]) == (200, ["e10"])
@@ -58,14 +58,14 @@ def test_a_history_is_paged_and_exact(aws: Aws, pool: ThreadPoolExecutor) -> Non
 
 @pytest.mark.parametrize("item_id", ["a/b", "100%", "%2F", "a b+c", "ü#?&", "日本", "..", "{itemType}", "a;b=c"])
 def test_an_item_id_may_have_any_character(aws: Aws, pool: ThreadPoolExecutor, item_id: str) -> None:
-    """Percent-encoded once in the address."""
+    """The path contains it percent-encoded once."""
     store(aws, pool, event(10, item_id=item_id))
     status, answer, _ = get(f"/items/reminder/{quote(item_id, safe='')}")
     assert (status, answer["itemId"], answer["event"]["itemId"]) == (200, item_id, item_id)
 
 
-def test_a_state_is_asked_for_at_an_instant_of_any_offset(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """With the event that made it so; a deletion is an answer, and before the first event there is none."""
+def test_the_instant_of_a_state_may_have_any_offset(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """The deciding event is included; a deleted item has a state; before the first event it is 404."""
     store(aws, pool, event(10), event(20, event_type="reminder:deleted"))
     status, answer, _ = get("/items/reminder/item-1?at=2026-11-23T07:00:15+01:00")
     assert (status, answer["state"], answer["event"]["id"]) == (200, "existing", "e10")
@@ -75,8 +75,8 @@ def test_a_state_is_asked_for_at_an_instant_of_any_offset(aws: Aws, pool: Thread
     assert get(f"/items/reminder/item-1?at={at(9)}")[0] == 404
 
 
-def test_every_user_has_a_state_of_an_item(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """The last one's unless one is named."""
+def test_every_user_has_their_own_state_of_an_item(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """Without a user, that of the user of the latest event."""
     store(aws, pool, event(10), event(20, user_id="user-b"))
     assert get("/items/reminder/item-1")[1]["userId"] == "user-b"
     assert get("/items/reminder/item-1?userId=user-a")[1]["event"]["id"] == "e10"
@@ -154,8 +154,8 @@ def test_the_last_instant_has_a_path_too(aws: Aws, pool: ThreadPoolExecutor) -> 
     assert get(path)[1]["events"][0]["causationId"] == "e10"
 
 
-def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """With the exact old and new values; equal values written differently are no change."""
+def test_changes_are_listed_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """With the exact old and new values; equal values that are written differently are not a change."""
     store(aws, pool, event(10, data='{"a":1.0,"b":1e400,"c":null}'), event(20, data='{"a":1,"b":2,"d":[]}'))
     status, answer, text = get(f"/items/reminder/item-1/changes?from={at(10)}&to={at(20)}")
     assert status == 200
@@ -165,8 +165,8 @@ def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> 
 
 
 @pytest.mark.parametrize(("text", "times"), [("\\" + '"', 500_000), ("字", 345_000)])
-def test_changes_fit_into_an_answer(aws: Aws, pool: ThreadPoolExecutor, text: str, times: int) -> None:
-    """Of Lambda, 6 MB: those of two events of 1 MB each stand there without the events' data."""
+def test_changes_fit_into_a_response(aws: Aws, pool: ThreadPoolExecutor, text: str, times: int) -> None:
+    """Lambda allows 6 MB: with two events of 1 MB each, the events' data is left out."""
     for second in (10, 20):
         store(aws, pool, event(second, data=f'{{"message":"{text * times}{second}"}}'))
     status, answer, body = get(f"/items/reminder/item-1/changes?from={at(10)}&to={at(20)}")
@@ -177,22 +177,22 @@ def test_changes_fit_into_an_answer(aws: Aws, pool: ThreadPoolExecutor, text: st
 
 
 def test_a_user_has_a_history_too(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Of all items; a user without events has an empty one."""
+    """It covers all items; a user without events has an empty one."""
     store(aws, pool, event(10), event(20, item_id="other"))
     assert [each["id"] for each in get("/users/user-a/events")[1]["events"]] == ["e10", "e20"]
     assert get("/users/nobody/events")[:2] == (200, {"events": [], "next": None})
 
 
 def test_the_known_types_are_listed() -> None:
-    """Those of the catalogue."""
+    """The list is the catalogue's."""
     status, answer, _ = get("/event-types")
     assert status == 200
     assert answer == {"eventTypes": json.loads(json.dumps(catalogue.event_types()))}
     assert [KnownType(**each).name for each in answer["eventTypes"]] == [*KNOWN_TYPES, *sorted(FACT_TYPES)]
 
 
-def test_the_parameters_let_in_are_those_of_the_document() -> None:
-    """Every path of it, and nothing else."""
+def test_the_accepted_parameters_are_those_of_the_document() -> None:
+    """For every path of it."""
     document = json.loads(api.app.get_openapi_json_schema())
     documented = {
         path.replace("<", "{").replace(">", "}"): {
@@ -259,14 +259,14 @@ def test_a_wrong_parameter_is_named_with_its_reason(target: str, field: str) -> 
 
 
 @pytest.mark.parametrize("target", ["/", "/items", "/items/reminder", "/items/a/b/c", "/items/reminder/1/events"])
-def test_what_is_not_there_is_404(target: str) -> None:
-    """Be it a path or an item, in the shape of every error."""
+def test_an_unknown_path_or_item_is_404(target: str) -> None:
+    """As problem details."""
     status, problem, _ = get(target)
     assert (status, problem["title"]) == (404, "Not Found")
 
 
-def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the event store does not answer is 503."""
+def test_an_unavailable_event_store_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a stack trace."""
     monkeypatch.setenv("EVENT_STORE_TABLE", "no-such-table")
     assert get("/items/reminder/1")[0] == 503
 
@@ -274,7 +274,7 @@ def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_item_that_cannot_be_read_is_named(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wherever it stands in the way: some other writer's, or a damaged one."""
+    """By the API, with status 500, and by the command; it is damaged or of another writer."""
     store(aws, pool, event(10))
     item = aws.dynamodb.query(
         TableName=aws.table,
@@ -293,8 +293,8 @@ def test_an_item_that_cannot_be_read_is_named(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Powertools leaves its files open
-def test_the_page_brings_all_it_needs() -> None:
-    """Scripts and styles stand in it; it loads nothing."""
+def test_the_swagger_page_is_self_contained() -> None:
+    """It contains its scripts and styles and loads nothing."""
     page = api.lambda_handler(proxy_event("/docs", PATHS), None)["body"]
     assert "SwaggerUIBundle" in page
     assert "<script src" not in page
@@ -302,10 +302,10 @@ def test_the_page_brings_all_it_needs() -> None:
     assert len(json.dumps(page)) < 6_000_000
 
 
-def test_the_timeline_tells_what_each_event_changed(
+def test_the_timeline_shows_what_each_event_changed(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Old and new values, and the deletion; terminal controls are escaped."""
+    """Old and new values, and deletions; control characters are escaped."""
     deleted = event(30, event_type="reminder:deleted", data="{}")
     store(aws, pool, event(10, data='{"a":1}'), event(20, data='{"a":"\x7f","b":true}'), deleted)
     assert history.main(["reminder", "item-1"]) == 0
@@ -344,7 +344,7 @@ def test_the_timeline_is_the_same_by_http(
 def test_a_timeline_that_cannot_be_printed_says_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unknown item ends with 1, a missing setting with 2 and its name."""
+    """An unknown item gives status 1, a missing setting status 2 and its name."""
     assert history.main(["reminder", "unknown"]) == 1
     assert "no events of reminder unknown found" in capsys.readouterr().err
     monkeypatch.delenv("EVENT_STORE_TABLE")
@@ -364,7 +364,7 @@ def test_a_timeline_that_cannot_be_printed_says_why(
 def test_ctrl_c_ends_a_timeline_without_a_traceback(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the exit status that a shell has for it."""
+    """With the exit status that shells use for it."""
     store(aws, pool, event(10))
 
     def interrupted(*_: object) -> str:

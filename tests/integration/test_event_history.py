@@ -59,7 +59,7 @@ def ids(page: Any) -> list[str]:
 def test_pages_follow_one_another_while_events_are_written(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory
 ) -> None:
-    """An event written before the cursor shifts nothing, one written after it is seen."""
+    """An event written before the cursor shifts nothing; one written after it is returned."""
     store(aws, pool, *(event(number) for number in (10, 20, 30, 40)))
     first = history.item_page(EVENT.pk, Span(), limit=2, deadline=LATER)
     store(aws, pool, event(5), event(35))
@@ -67,8 +67,8 @@ def test_pages_follow_one_another_while_events_are_written(
     assert (ids(first), ids(second), second.cursor) == (["e10", "e20"], ["e30", "e35", "e40"], None)
 
 
-def test_a_span_has_its_start_and_not_its_end(aws: Aws, pool: ThreadPoolExecutor, history: EventHistory) -> None:
-    """So that adjacent spans have each event once."""
+def test_a_span_includes_its_start_but_not_its_end(aws: Aws, pool: ThreadPoolExecutor, history: EventHistory) -> None:
+    """Adjacent spans have each event once."""
     store(aws, pool, *(event(number) for number in (10, 20, 30)))
     span = Span(event(10).occurred_at, event(30).occurred_at)
     assert ids(history.item_page(EVENT.pk, span, limit=10, deadline=LATER)) == ["e10", "e20"]
@@ -84,7 +84,7 @@ def test_a_malformed_cursor_is_refused(history: EventHistory, cursor: str) -> No
 
 
 def test_a_cursor_of_another_query_is_refused(aws: Aws, pool: ThreadPoolExecutor, history: EventHistory) -> None:
-    """Be it of another item, of a user, or beyond the span."""
+    """Of another item, of a user, or outside the span."""
     store(aws, pool, event(10), event(20))
     cursor = history.item_page(EVENT.pk, Span(), limit=1, deadline=LATER).cursor
     reads: list[Callable[[], object]] = [
@@ -98,7 +98,7 @@ def test_a_cursor_of_another_query_is_refused(aws: Aws, pool: ThreadPoolExecutor
 
 
 def test_a_user_has_the_events_of_every_item(aws: Aws, pool: ThreadPoolExecutor, history: EventHistory) -> None:
-    """In order, page by page, and nobody else's."""
+    """In order, page by page, without other users' events."""
     store(aws, pool, event(10), event(20, item_id="other"), event(30), event(40, user_id="user-b"))
     first = history.user_page("user-a", Span(), limit=2, deadline=LATER)
     second = history.user_page("user-a", Span(), limit=2, cursor=first.cursor, deadline=LATER)
@@ -118,7 +118,7 @@ def test_event_data_is_read_as_it_was_stored(aws: Aws, pool: ThreadPoolExecutor,
     ]
 
 
-def test_a_page_ends_before_an_answer_would_be_too_large(
+def test_a_page_ends_before_the_response_would_be_too_large(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory
 ) -> None:
     """Large events take more pages; no event is left out."""
@@ -137,7 +137,7 @@ def test_a_page_ends_before_an_answer_would_be_too_large(
 def test_the_first_page_of_a_long_history_is_one_request(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
-    """Of 10,000 events; and walking all of them takes no more memory than a few pages."""
+    """With 10,000 events; reading all of them needs no more memory than a few pages."""
     base = event(0, data='{"text":"' + "x" * 400 + '"}')
     items = [to_item(replace(base, id=f"e{number:05}"), base.occurred_at) for number in range(10_000)]
 
@@ -153,7 +153,7 @@ def test_the_first_page_of_a_long_history_is_one_request(
     assert sum(1 for _ in history.item_events("reminder", EVENT.item_id, deadline=LATER)) == 10_000
     assert (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
-    )  # KiB; all of them are several times that
+    )  # KiB; all events together take several times that
 
 
 def test_the_state_at_an_instant_is_read_from_its_end(
