@@ -9,12 +9,20 @@ from typing import Any, Final
 
 from event_service.check.problems import judge, problems
 from event_service.check.shapes import records_in
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Event
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
+from event_service.domain.state import Effect, effect_of
+from event_service.errors import RecordError
 
 _LINE_SUFFIXES: Final = (".ndjson", ".jsonl")
 # A misspelling, such as reminder:creatd, is this similar; another type, such as reminder:completed, is not.
 _MISSPELT_SIMILARITY: Final = 0.9
 _NEAREST_SIMILARITY: Final = 0.5
+_EFFECTS: Final[dict[Effect | None, str]] = {
+    "create": "creates or replaces a notification",
+    "update": "creates or replaces a notification",
+    "delete": "deletes a notification",
+    None: "stored only",
+}
 
 
 def check_files(files: Sequence[str], attributes: Mapping[str, str], *, strict: bool = False) -> int:
@@ -55,25 +63,18 @@ def _unusable(file: str, reason: str) -> int:
 
 
 def _verdict(record: Any, *, strict: bool) -> tuple[bool, list[str]]:
-    parsed = judge(record)
-    event = parsed.event
-    if event is None:
-        found = problems(record, parsed.error) if parsed.error else []
-        return False, [f"{reason}: {problem}" for reason, problem in found]
-    if event.event_type in KNOWN_TYPES or event.event_type in FACT_TYPES:
-        return True, [f"ok: {event.event_type}, {_effect(event)}"]
+    outcome = judge(record)
+    if isinstance(outcome, RecordError):
+        return False, [f"{reason}: {problem}" for reason, problem in problems(record, outcome)]
+    event_type = outcome.event_type
+    lines = [f"ok: {event_type}, {_EFFECTS[effect_of(event_type)]}"]
+    if event_type in KNOWN_TYPES or event_type in FACT_TYPES:
+        return True, lines
     if strict:
-        return False, [f"unknown_type: {_unknown(event.event_type, _NEAREST_SIMILARITY)}"]
-    lines = [f"ok: {event.event_type}, {_effect(event)}"]
-    if _nearest(event.event_type, _MISSPELT_SIMILARITY):
-        lines.append(f"warning: {_unknown(event.event_type, _MISSPELT_SIMILARITY)}")
+        return False, [f"unknown_type: {_unknown(event_type, _NEAREST_SIMILARITY)}"]
+    if _nearest(event_type, _MISSPELT_SIMILARITY):
+        lines.append(f"warning: {_unknown(event_type, _MISSPELT_SIMILARITY)}")
     return True, lines
-
-
-def _effect(event: Event) -> str:
-    if event.effect is None:
-        return "stored only"
-    return "deletes a notification" if event.effect == "delete" else "creates or replaces a notification"
 
 
 def _unknown(event_type: str, similarity: float) -> str:

@@ -2,33 +2,33 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
 from event_service.codec.json_text import texts_of
 from event_service.codec.jsonb import check_numbers
 from event_service.domain.envelope import open_envelope
-from event_service.domain.event import KNOWN_TYPES
+from event_service.domain.event import KNOWN_TYPES, Event
 from event_service.domain.formats import problems_of
 from event_service.domain.projection import date_of
 from event_service.errors import RecordError, Rejected
-from event_service.parse import ParsedRecord, parse
+from event_service.parse import parse
 
 # Message attributes count too, but they are small.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 _MAX_MESSAGE_BYTES: Final = 1024 * 1024
 
 
-def judge(record: Any) -> ParsedRecord:
-    """Return what the function would make of a record, or why it would not accept it."""
+def judge(record: Any) -> Event | RecordError:
+    """Return the event that the function would read from a record, or why it would reject the record."""
     if not isinstance(record, dict):
-        return ParsedRecord(error=Rejected("invalid_field", "is not an object", "Records"))
+        return Rejected("invalid_field", "is not an object", "Records")
     size = len(str(record.get("body", "")).encode(errors="surrogatepass"))
     if size > _MAX_MESSAGE_BYTES:
-        reason = f"has {size:,} bytes; SQS accepts at most {_MAX_MESSAGE_BYTES:,}"
-        return ParsedRecord(error=Rejected("too_large", reason, "body"))
-    return parse(record)
+        return Rejected("too_large", f"has {size:,} bytes; SQS accepts at most {_MAX_MESSAGE_BYTES:,}", "body")
+    parsed = parse(record)
+    return parsed.error or cast("Event", parsed.event)  # there is always one of the two
 
 
 def problems(record: Mapping[str, Any], error: RecordError) -> list[tuple[str, str]]:
@@ -47,7 +47,7 @@ def _data_problems(record: Mapping[str, Any]) -> Iterator[Rejected]:
     envelope = open_envelope(record)
     members = texts_of(envelope.text)
     event_type = envelope.values.get("eventType", envelope.attributes.get("eventType"))
-    if "specversion" in members:
+    if "specversion" in envelope.values:
         event_type = envelope.values.get("type")
         members = texts_of(data) if (data := members.get("data", "")).startswith("{") else {}
     data = members.get("eventData", "")
