@@ -1,12 +1,12 @@
 """Queries of the event store: the events of an item or of a user, in order, and the facts of events."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from heapq import merge
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from event_service.adapters.batching import cut, send_in_batches
 from event_service.adapters.event_items import UNREADABLE, Item, data_of
@@ -16,7 +16,9 @@ from event_service.deadline import Deadline
 from event_service.domain.event import FACT_TYPES, EventKey
 from event_service.domain.links import possible_facts
 from event_service.domain.state import StoredEvent, concerns, related_item_types
-from event_service.errors import Unavailable
+from event_service.errors import RecordError, Unavailable, out_of_time
+
+_Request = TypeVar("_Request")
 
 # Lambda limits a response to 6 MB, counted as JSON text within JSON:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
@@ -121,18 +123,8 @@ class EventHistory:
         """
         possible = {(event.pk, event.sk): possible_facts(event) for event in events}
         keys = [key for facts in possible.values() for key in facts]
-        answers = send_in_batches(
-            keys,
-            self._exist,
-            backend="event_store",
-            batches=partial(cut, count=_KEYS_PER_REQUEST),
-            pool=self.pool,
-            deadline=deadline,
-        )
-        for answer in answers:
-            if isinstance(answer, Unavailable):
-                raise answer
-        stored = {key for key, answer in zip(keys, answers, strict=True) if answer}
+        answers = self._read(keys, self._exist, _KEYS_PER_REQUEST, deadline)
+        stored = {key for key, answer in zip(keys, answers, strict=True) if answer is True}
         found = {event: [key for key in facts if key in stored] for event, facts in possible.items()}
         return {event: facts for event, facts in found.items() if facts}
 
@@ -157,15 +149,48 @@ class EventHistory:
         }
 
     def _query(self, request: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
-        def send(requests: Sequence[dict[str, Any]]) -> list[dict[str, Any] | Unavailable]:
-            return [self.client.query(**each) for each in requests]
-
-        (answer,) = send_in_batches(
-            [request], send, backend="event_store", batches=lambda all_: [all_], pool=self.pool, deadline=deadline
+        answer: dict[str, Any]
+        (answer,) = self._read(
+            [request], lambda requests: [self.client.query(**each) for each in requests], 1, deadline
         )
-        if isinstance(answer, Unavailable):
-            raise answer
         return answer
+
+    def _read(
+        self,
+        requests: Sequence[_Request],
+        send: Callable[[Sequence[_Request]], list[Any]],
+        count: int,
+        deadline: Deadline,
+    ) -> list[Any]:
+        """Send requests, `count` at a time, and those that fail transiently again, until the deadline.
+
+        Raises:
+            Unavailable: DynamoDB did not answer one of them.
+
+        """
+        answers: list[Any] = [out_of_time()] * len(requests)
+        pending = [*range(len(requests))]
+        attempts = deadline.attempts()
+        while pending and next(attempts, None) is not None:
+            answered = send_in_batches(
+                [requests[number] for number in pending],
+                send,
+                backend="event_store",
+                batches=partial(cut, count=count),
+                pool=self.pool,
+                deadline=deadline,
+            )
+            for number, answer in zip(pending, answered, strict=True):
+                answers[number] = answer
+            pending = [number for number in pending if _is_retryable(answers[number])]
+        for answer in answers:
+            if isinstance(answer, RecordError):
+                raise answer
+        return answers
+
+
+def _is_retryable(answer: object) -> bool:
+    return isinstance(answer, Unavailable) and answer.retryable
 
 
 def stored_event(item: Item) -> StoredEvent:
