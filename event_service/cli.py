@@ -1,15 +1,18 @@
-"""What the commands share: patient clients, parsers, progress, and errors as one line without anybody's data."""
+"""What the commands that reach backends share: parsers, patient clients, and the reasons of failures."""
 
 import argparse
-import io
-import os
-import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
+import botocore.session
+import psycopg
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from event_service import console
+from event_service.adapters.postgres import describe
 from event_service.config import ConfigurationError
-from event_service.errors import CommandError, Unavailable, internal_error
+from event_service.errors import CommandError, Unavailable
 
 
 def make_parser(name: str, doc: str | None, environment: str = "") -> argparse.ArgumentParser:
@@ -31,9 +34,6 @@ def make_patient_client(service: str) -> Any:
         botocore.exceptions.BotoCoreError: it names no region, or a profile that does not exist.
 
     """
-    import botocore.session  # noqa: PLC0415  # `check` needs no AWS package
-    from botocore.config import Config  # noqa: PLC0415
-
     retries = {"mode": "standard", "total_max_attempts": 10}
     config = Config(connect_timeout=5, read_timeout=60, retries=retries, parameter_validation=False)  # type: ignore[arg-type]  # the stubs want their own dict
     try:
@@ -48,57 +48,16 @@ def secrets_client() -> Any:
 
 
 def run(name: str, command: Callable[[], int]) -> int:
-    """Run a command and return its exit status: 2, with the reason as one line, if it could not do its work.
-
-    As in a shell, it is 128 plus the number of the signal if Ctrl-C ended it, or if its reader (`head`) had enough.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Unicode is no reason to stop
-    try:
-        status = command()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; run the same command again to resume", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        _discard_output()
-        return 128 + signal.SIGPIPE
-    except Exception as exc:  # noqa: BLE001  # a bug ends with one line, too
-        if isinstance(exc, OSError):
-            _discard_output()
-        print(f"{name}: {reason_of(exc)}", file=sys.stderr)
-        return 2
-    return status
+    """Run a command and return its exit status (`console.run`), with the reasons of backends."""
+    return console.run(name, command, reason_of)
 
 
-def reason_of(exc: Exception) -> str:
-    """Return why a command failed, as one line without any value of an event or a row."""
-    if isinstance(exc, ConfigurationError | CommandError | Unavailable):
+def reason_of(exc: Exception) -> str | None:
+    """Return why a command failed, as one line without any value of an event or a row; None for a bug."""
+    if isinstance(exc, ConfigurationError | CommandError | Unavailable | BotoCoreError):
         return str(exc)
-    if isinstance(exc, OSError):
-        return exc.strerror or type(exc).__name__
-    return _reason_of_backend(exc) or str(internal_error(exc))
-
-
-def _reason_of_backend(exc: Exception) -> str | None:
-    """Return the reason of an error that a backend's package raised, if that package is loaded."""
-    if "psycopg" in sys.modules:
-        import psycopg  # noqa: PLC0415
-
-        from event_service.adapters.postgres import describe  # noqa: PLC0415
-
-        if isinstance(exc, psycopg.Error):
-            return f"PostgreSQL: {describe(exc)}"
-    if "botocore" in sys.modules:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        if isinstance(exc, BotoCoreError):
-            return str(exc)
-        if isinstance(exc, ClientError):
-            return f"{exc.operation_name}: {exc.response['Error']['Code']}"
+    if isinstance(exc, ClientError):
+        return f"{exc.operation_name}: {exc.response['Error']['Code']}"
+    if isinstance(exc, psycopg.Error):
+        return f"PostgreSQL: {describe(exc)}"
     return None
-
-
-def _discard_output() -> None:
-    """Give the interpreter somewhere to flush to when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,8 +13,8 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType
 from aws_lambda_powertools.utilities.batch.base import FailureResponse, SuccessResponse
 
 from event_service.adapters.aws import MAX_CONCURRENT_REQUESTS, make_client, make_transport
-from event_service.adapters.event_store import EventStore
 from event_service.adapters.data_plane import DynamoDb, Sns
+from event_service.adapters.event_store import EventStore
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.postgres import Database
 from event_service.adapters.topic import Topic

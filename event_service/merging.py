@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from event_service.adapters.event_items import EVENT_TYPE, PK, USER_ID, Item, event_key, event_of, text_of
 from event_service.codec.json_text import dumps, json_object, raw_members, replace_unstorable
 from event_service.domain.event import KNOWN_TYPES, Event, EventKey, KnownType, Precedence, precedence
-from event_service.domain.facts import FactKind, fact_id
+from event_service.domain.facts import possible_fact_ids
 from event_service.domain.projection import check_data, project
 from event_service.errors import Rejected
 
@@ -29,10 +29,7 @@ _Place = tuple[str, str, str]
 def fact_ids(item: Item) -> list[str]:
     """Return the ids that a fact of the event in an item may have."""
     known = KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or "")
-    if known is None:
-        return []
-    kinds: tuple[FactKind, ...] = ("deleted",) if known.effect == "delete" else ("created", "updated")
-    return [fact_id(*event_key(item), kind) for kind in kinds]
+    return possible_fact_ids(event_key(item), known.effect) if known else []
 
 
 def merge_requests(items: Iterable[Item], facts: AbstractSet[str], refuse: Refuse) -> Iterator[list[str]]:

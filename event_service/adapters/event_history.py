@@ -1,130 +1,145 @@
-"""Reading the event store: an item's events and a user's, in order, page by page."""
+"""Queries of the event store: the events of an item or of a user, in order, and the facts of events."""
 
-import binascii
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from heapq import merge
+from typing import Any, Final, TypeVar
 
-from event_service.adapters.batching import send_in_batches
-from event_service.adapters.event_items import UNREADABLE, Item, data_of
-from event_service.codec.json_text import dumps, string_of, texts_of
+from event_service.adapters.batching import cut, send_in_batches
+from event_service.adapters.event_items import ITEM_ERRORS, Item, data_of
+from event_service.adapters.paging import ALL, Page, Span, decode_cursor, encode_cursor
+from event_service.codec.json_text import raw_members, string_value
 from event_service.deadline import Deadline
-from event_service.domain.state import Record
-from event_service.errors import Unavailable
+from event_service.domain.event import FACT_TYPES, EventKey
+from event_service.domain.links import possible_facts
+from event_service.domain.state import StoredEvent, concerns, related_item_types
+from event_service.errors import RecordError, Unavailable, out_of_time
 
-# An answer of Lambda has at most 6 MB, as JSON text within JSON:
+_Request = TypeVar("_Request")
+
+# Lambda limits a response to 6 MB, counted as JSON text within JSON:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-# One event alone, of at most 1 MiB, is below this however it is escaped.
-MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
-_ITEMS_PER_STEP: Final = 500  # while a stream is walked: bounds what is held in memory
+# The links of events come on top. A single event of 1 MiB, the largest, always fits, however it is escaped.
+MAX_PAGE_BYTES: Final = 3 * 1024 * 1024
+_ITEMS_PER_QUERY: Final = 500  # bounds the memory needed to read a whole stream
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+_KEYS_PER_REQUEST: Final = 100
 
 
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
-_MAX_KEY_BYTES: Final = {"pk": 2048, "sk": 1024}
-
-
-class InvalidCursor(ValueError):
-    """A cursor that this query did not give."""
-
-
-class Unreadable(Exception):
-    """An item of the event store holds no event that can be read; the text names its key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """From an instant (`start`, inclusive) to another (`end`); "" leaves a side open."""
-
-    start: str = ""
-    end: str = ""
-    includes_end: bool = False
-
-    def keys(self) -> tuple[str, str]:
-        """Return the least and the greatest text that a sort key, `<instant>#<id>`, can have."""
-        if not self.end:
-            return self.start or "0", ":"  # what follows the digits
-        return self.start or "0", self.end + ("$" if self.includes_end else "")  # what follows "#"; or what precedes it
-
-
-ALL: Final = Span()
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Events in order, each with its JSON text, and the cursor for those after; None where none follow."""
-
-    events: tuple[str, ...]
-    cursor: str | None
+class UnreadableItem(Exception):
+    """An item of the event store does not contain a readable event; the message names its key."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventHistory:
-    """The table, and the client and thread to reach it with."""
+    """Reads the table with a botocore client, in the threads of `pool`."""
 
     client: Any
     table: str
     pool: Executor
 
     def item_page(self, pk: str, span: Span, *, limit: int, cursor: str | None = None, deadline: Deadline) -> Page:
-        """Return a page of an item's events: one request. See `_page`."""
+        """Return a page of the events stored under a partition key; see `_page`."""
         return self._page("pk", pk, span, limit, cursor, deadline)
 
     def user_page(self, user_id: str, span: Span, *, limit: int, cursor: str | None = None, deadline: Deadline) -> Page:
-        """Return a page of the events with this `userId`; facts have none and so are not there. See `_page`."""
+        """Return a page of a user's events; facts are not in the index and not on the page. See `_page`."""
         return self._page("userId", user_id, span, limit, cursor, deadline)
 
     def _page(self, name: str, value: str, span: Span, limit: int, cursor: str | None, deadline: Deadline) -> Page:
-        """Return the first events after the cursor, as many as the limit and the size of an answer allow.
+        """Return the first events after the cursor, at most `limit` of them and at most `MAX_PAGE_BYTES`: one request.
 
-        A cursor is a place in the order, not a number of events: what is written meanwhile neither shifts nor repeats
-        anything.
+        A cursor is a position in the order, not a count: events written between two pages neither shift nor repeat
+        others.
 
         Raises:
-            InvalidCursor: the cursor is not one of this query's.
+            InvalidCursor: the cursor does not come from this query.
             Unavailable: DynamoDB did not answer.
-            Unreadable: an item holds no event.
+            UnreadableItem: an item does not contain a readable event.
 
         """
-        start = None if cursor is None else _start_key(cursor, name, value, span)
+        start = None if cursor is None else decode_cursor(cursor, name, value, span)
         request = self._request(name, value, span) | {"Limit": limit}
         answer = self._query(request | ({"ExclusiveStartKey": start} if start else {}), deadline)
-        events: list[str] = []
+        events: list[StoredEvent] = []
         size = 0
         last = answer.get("LastEvaluatedKey")
         for item in answer["Items"]:
-            text = record_of(item).to_json()
-            size += len(json.dumps(text))
+            event = stored_event(item)
+            size += len(json.dumps(event.to_json()))
             if events and size > MAX_PAGE_BYTES:
                 break
-            events.append(text)
+            events.append(event)
         if len(events) < len(answer["Items"]):
             last = answer["Items"][len(events) - 1]
-        return Page(tuple(events), _cursor(name, value, last) if last else None)
+        return Page(tuple(events), encode_cursor(name, value, last) if last else None)
 
-    def records(
-        self, pk: str, span: Span = ALL, *, newest_first: bool = False, step: int = _ITEMS_PER_STEP, deadline: Deadline
-    ) -> Iterator[Record]:
-        """Yield an item's events one after the other, reading as they are asked for.
+    def item_events(
+        self,
+        item_type: str,
+        item_id: str,
+        span: Span = ALL,
+        *,
+        newest_first: bool = False,
+        step: int = _ITEMS_PER_QUERY,
+        deadline: Deadline,
+    ) -> Iterator[StoredEvent]:
+        """Yield the events of an item's notification by instant, the commands that address the item among them.
+
+        Queries are sent as events are consumed, `step` items at first.
 
         Raises:
             Unavailable: DynamoDB did not answer.
-            Unreadable: an item holds no event.
+            UnreadableItem: an item does not contain a readable event.
 
         """
+        streams = [
+            self._stream(f"{related}#{item_id}", span, newest_first=newest_first, step=step, deadline=deadline)
+            for related in related_item_types(item_type)
+        ]
+        events = merge(*streams, key=lambda event: event.occurred_at, reverse=newest_first)
+        return (event for event in events if concerns(event, item_type))
+
+    def _stream(
+        self, pk: str, span: Span, *, newest_first: bool, step: int, deadline: Deadline
+    ) -> Iterator[StoredEvent]:
         request = self._request("pk", pk, span) | {"ScanIndexForward": not newest_first, "Limit": step}
         while True:
             answer = self._query(request, deadline)
-            yield from map(record_of, answer["Items"])
+            yield from map(stored_event, answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
-            request |= {"ExclusiveStartKey": answer["LastEvaluatedKey"], "Limit": _ITEMS_PER_STEP}
+            request |= {"ExclusiveStartKey": answer["LastEvaluatedKey"], "Limit": _ITEMS_PER_QUERY}
+
+    def facts_of(self, events: Sequence[StoredEvent], deadline: Deadline) -> dict[EventKey, list[EventKey]]:
+        """Return the keys of the stored facts of each event that has one: one request per 100 possible keys.
+
+        Raises:
+            Unavailable: DynamoDB did not answer.
+
+        """
+        possible = {(event.pk, event.sk): possible_facts(event) for event in events}
+        keys = [key for facts in possible.values() for key in facts]
+        answers = self._read(keys, self._exist, _KEYS_PER_REQUEST, deadline)
+        stored = {key for key, answer in zip(keys, answers, strict=True) if answer is True}
+        found = {event: [key for key in facts if key in stored] for event, facts in possible.items()}
+        return {event: facts for event, facts in found.items() if facts}
+
+    def _exist(self, keys: Sequence[EventKey]) -> list[bool | Unavailable]:
+        request = {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ProjectionExpression": "pk, sk"}
+        answer = self.client.batch_get_item(RequestItems={self.table: request})
+        stored = {(item["pk"]["S"], item["sk"]["S"]) for item in answer["Responses"].get(self.table, [])}
+        left = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+        unread = {(key["pk"]["S"], key["sk"]["S"]) for key in left}
+        late = Unavailable("event_store", "left a key unread", retryable=True)
+        return [late if key in unread else key in stored for key in keys]
 
     def _request(self, name: str, value: str, span: Span) -> dict[str, Any]:
         low, high = span.keys()
-        # An index cannot be read consistently.
+        # DynamoDB does not offer consistent reads of a global secondary index.
         where: dict[str, Any] = {"ConsistentRead": True} if name == "pk" else {"IndexName": "by-user"}
         return where | {
             "TableName": self.table,
@@ -134,63 +149,73 @@ class EventHistory:
         }
 
     def _query(self, request: dict[str, Any], deadline: Deadline) -> dict[str, Any]:
-        def send(requests: Sequence[dict[str, Any]]) -> list[dict[str, Any] | Unavailable]:
-            return [self.client.query(**each) for each in requests]
-
-        (answer,) = send_in_batches(
-            [request], send, backend="event_store", batches=lambda all_: [all_], pool=self.pool, deadline=deadline
+        answer: dict[str, Any]
+        (answer,) = self._read(
+            [request], lambda requests: [self.client.query(**each) for each in requests], 1, deadline
         )
-        if isinstance(answer, Unavailable):
-            raise answer
         return answer
 
+    def _read(
+        self,
+        requests: Sequence[_Request],
+        send: Callable[[Sequence[_Request]], list[Any]],
+        count: int,
+        deadline: Deadline,
+    ) -> list[Any]:
+        """Send requests, `count` at a time, and those that fail transiently again, until the deadline.
 
-def record_of(item: Item) -> Record:
-    """Return the event of an item; a fact's user stands in its data only.
+        Raises:
+            Unavailable: DynamoDB did not answer one of them.
+
+        """
+        answers: list[Any] = [out_of_time()] * len(requests)
+        pending = [*range(len(requests))]
+        attempts = deadline.attempts()
+        while pending and next(attempts, None) is not None:
+            answered = send_in_batches(
+                [requests[number] for number in pending],
+                send,
+                backend="event_store",
+                batches=partial(cut, count=count),
+                pool=self.pool,
+                deadline=deadline,
+            )
+            for number, answer in zip(pending, answered, strict=True):
+                answers[number] = answer
+            pending = [number for number in pending if _is_retryable(answers[number])]
+        for answer in answers:
+            if isinstance(answer, RecordError):
+                raise answer
+        return answers
+
+
+def _is_retryable(answer: object) -> bool:
+    return isinstance(answer, Unavailable) and answer.retryable
+
+
+def stored_event(item: Item) -> StoredEvent:
+    """Return the event of an item; the user of a fact is in its data only.
 
     Raises:
-        Unreadable: another writer, or some damage, has left it without one.
+        UnreadableItem: the item is damaged or was not written by this service.
 
     """
     texts = {name: typed.get("S") for name, typed in item.items()}
     try:
         data = data_of(item)
-        return Record(
+        event_type = item["eventType"]["S"]
+        return StoredEvent(
             pk=item["pk"]["S"],
             sk=item["sk"]["S"],
             id=item["id"]["S"],
-            event_type=item["eventType"]["S"],
-            user_id=texts.get("userId") or string_of(texts_of(data)["userId"]) or "",
+            event_type=event_type,
+            user_id=texts.get("userId") or string_value(raw_members(data)["userId"]) or "",
             user_email=texts.get("userEmail"),
             occurred_at=item["occurredAt"]["S"],
             recorded_at=item["recordedAt"]["S"],
             causation_id=texts.get("causationId"),
             data=data,
+            is_fact=event_type in FACT_TYPES and "userId" not in item,
         )
-    except UNREADABLE as exc:
-        raise Unreadable(f"the event store's item {texts.get('pk')} {texts.get('sk')} cannot be read") from exc
-
-
-def _cursor(name: str, value: str, key: Item) -> str:
-    parts = [name, value, key["pk"]["S"], key["sk"]["S"]]
-    return urlsafe_b64encode(dumps(parts).encode()).decode().rstrip("=")
-
-
-def _start_key(cursor: str, name: str, value: str, span: Span) -> dict[str, Any]:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        parts = json.loads(urlsafe_b64decode(padded.encode("ascii")))
-        json.dumps(parts, ensure_ascii=False).encode()  # no lone surrogates: DynamoDB would not take them
-    except (ValueError, RecursionError, binascii.Error) as exc:
-        raise InvalidCursor("is no cursor of this API") from exc
-    if not (isinstance(parts, list) and len(parts) == 4 and all(isinstance(part, str) for part in parts)):  # noqa: PLR2004
-        raise InvalidCursor("is no cursor of this API")
-    if any(len(text.encode()) > most for text, most in zip(parts[2:], _MAX_KEY_BYTES.values(), strict=True)):
-        raise InvalidCursor("is no cursor of this API")
-    low, high = span.keys()
-    if parts[:2] != [name, value] or (name == "pk" and parts[2] != value) or not low <= parts[3] <= high:
-        raise InvalidCursor("belongs to another query")
-    if not parts[2]:
-        raise InvalidCursor("is no cursor of this API")
-    key = {"pk": {"S": parts[2]}, "sk": {"S": parts[3]}}
-    return key if name == "pk" else key | {"userId": {"S": value}}
+    except ITEM_ERRORS as exc:
+        raise UnreadableItem(f"the event store's item {texts.get('pk')} {texts.get('sk')} cannot be read") from exc

@@ -1,4 +1,4 @@
-"""The application that the read API's routes are registered with, and what its document says of every route."""
+"""The application that the routes are registered with, and the parts of its OpenAPI document that all routes share."""
 
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -8,15 +8,15 @@ from urllib.parse import quote, unquote
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.models import OpenAPI, Parameter, Schema
 
-from event_service.api.errors import Invalid, answer_errors
+from event_service.api.errors import BadParameter, register_error_handlers
 from event_service.api.models import ApiModel, Problem
 
-Answer = Response[Any]
+ApiResponse = Response[Any]
 
 
 class _Resolver(APIGatewayRestResolver):
     def get_openapi_schema(self, **options: Any) -> OpenAPI:
-        """Leave out what Powertools has everywhere: the 422, which is a 400 here, and parameters that are null."""
+        """Remove what Powertools adds to every route: status 422, which is 400 here, and null as a parameter's type."""
         schema = super().get_openapi_schema(**options)
         for path in (schema.paths or {}).values():
             if path.get and path.get.responses:
@@ -32,29 +32,36 @@ class _Resolver(APIGatewayRestResolver):
 
 
 def make_app(parameters: Mapping[str, AbstractSet[str]]) -> APIGatewayRestResolver:
-    """Return an application that validates requests, answers every error, and knows each path's query parameters."""
+    """Return an application that validates requests and turns every error into a response.
 
-    def check_parameters(app: APIGatewayRestResolver, next_middleware: Callable[..., Answer]) -> Answer:
+    `parameters` are the query parameters of each path; a request with another one is refused.
+    """
+
+    def check_parameters(app: APIGatewayRestResolver, next_middleware: Callable[..., ApiResponse]) -> ApiResponse:
         known = parameters.get(app.current_event.resource)
         for name in app.current_event.query_string_parameters:
             if known is not None and name not in known:
-                raise Invalid(name, "is no parameter here")
+                raise BadParameter(name, "is not a parameter of this path")
         return next_middleware(app)
 
     app = _Resolver(enable_validation=True)
-    answer_errors(app)
+    register_error_handlers(app)
     app.use(middlewares=[check_parameters])
     return app
 
 
-def answers(model: type[ApiModel] | None, *, found: bool = False) -> dict[int, Any]:
-    """Return the answers of a route: JSON of this form, or text."""
+def responses(model: type[ApiModel] | None, *, may_be_missing: bool = False) -> dict[int, Any]:
+    """Return the documented responses of a route, whose success is JSON of this model, or text."""
     success: dict[str, Any] = (
         {"application/json": {"model": model}} if model else {"text/plain": {"schema": {"type": "string"}}}
     )
-    problems = {400: "A parameter is wrong", 500: "The log says what went wrong", 503: "The event store did not answer"}
-    if found:
-        problems[404] = "Nothing is known of it"
+    problems = {
+        400: "A parameter is wrong",
+        500: "Internal error; the function's log has the reason",
+        503: "The event store is unavailable",
+    }
+    if may_be_missing:
+        problems[404] = "Not found"
     return {200: {"description": "Success", "content": success}} | {
         status: {"description": text, "content": {"application/problem+json": {"model": Problem}}}
         for status, text in problems.items()
@@ -62,9 +69,9 @@ def answers(model: type[ApiModel] | None, *, found: bool = False) -> dict[int, A
 
 
 def with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
-    """Return a request whose path's parameters are percent-encoded in one way: each is one segment for the routing.
+    """Return a request with uniformly percent-encoded path parameters, so that each is one segment when routing.
 
-    A REST API gives them as they were sent, percent-encoded, by all that was published about it; AWS documents neither.
+    In published examples, a REST API passes them percent-encoded, as the client sent them; AWS does not document it.
     """
     path = event["resource"] if event.get("pathParameters") else event["path"]
     if "{proxy+}" in path:

@@ -1,4 +1,4 @@
-"""The errors of the read API, each answered with problem details (RFC 9457)."""
+"""The errors of the read API, each a response with problem details (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,18 +7,18 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from event_service.adapters.event_history import Unreadable
+from event_service.adapters.event_history import UnreadableItem
 from event_service.codec.json_text import dumps
 from event_service.errors import Unavailable, internal_error
 
 _logger = Logger()
 
 
-class Unknown(Exception):
-    """Nothing is known of what was asked for."""
+class NotFound(Exception):
+    """The item has no event or state that the request asks for."""
 
 
-class Invalid(ValueError):
+class BadParameter(ValueError):
     """A parameter is wrong; the text is the reason."""
 
     def __init__(self, field: str, reason: str) -> None:
@@ -26,14 +26,14 @@ class Invalid(ValueError):
         self.field = field
 
 
-def answer_errors(app: APIGatewayRestResolver) -> None:
-    """Let an app answer every exception, and what it has no route for."""
-    app.not_found(lambda _: _problem(404, "Not Found", "There is nothing at this path"))
+def register_error_handlers(app: APIGatewayRestResolver) -> None:
+    """Make an application respond to every exception, and to paths that it does not have."""
+    app.not_found(lambda _: _problem(404, "Not Found", "This path does not exist"))
     app.exception_handler(RequestValidationError)(_invalid_parameters)
-    app.exception_handler(Invalid)(lambda exc: _bad_request([{"field": exc.field, "reason": str(exc)}]))
-    app.exception_handler(Unknown)(lambda exc: _problem(404, "Not Found", str(exc)))
+    app.exception_handler(BadParameter)(lambda exc: _bad_request([{"field": exc.field, "reason": str(exc)}]))
+    app.exception_handler(NotFound)(lambda exc: _problem(404, "Not Found", str(exc)))
     app.exception_handler(Unavailable)(_unavailable)
-    app.exception_handler(Unreadable)(_unreadable)
+    app.exception_handler(UnreadableItem)(_unreadable)
     app.exception_handler(Exception)(_unexpected)
 
 
@@ -47,18 +47,18 @@ def _invalid_parameters(exc: RequestValidationError) -> Response[Any]:
 
 
 def _unavailable(exc: Unavailable) -> Response[Any]:
-    _logger.warning("not answered", extra={"reason": exc.reason, "error": str(exc)})
-    return _problem(503, "Service Unavailable", f"The event store did not do its part: {exc}")
+    _logger.warning("request failed", extra={"reason": exc.reason, "error": str(exc)})
+    return _problem(503, "Service Unavailable", f"The event store is unavailable: {exc}")
 
 
-def _unreadable(exc: Unreadable) -> Response[Any]:
-    _logger.error("not answered", extra={"reason": "unreadable", "error": str(exc)})
+def _unreadable(exc: UnreadableItem) -> Response[Any]:
+    _logger.error("request failed", extra={"reason": "unreadable", "error": str(exc)})
     return _problem(500, "Internal Server Error", str(exc))
 
 
 def _unexpected(exc: Exception) -> Response[Any]:
-    _logger.error("not answered", extra={"reason": "internal", "error": str(internal_error(exc))})
-    return _problem(500, "Internal Server Error", "The log of the function says what went wrong")
+    _logger.error("request failed", extra={"reason": "internal", "error": str(internal_error(exc))})
+    return _problem(500, "Internal Server Error", "The function's log has the reason")
 
 
 def _bad_request(errors: Sequence[Mapping[str, str]]) -> Response[Any]:

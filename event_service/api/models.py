@@ -1,4 +1,4 @@
-"""What the read API takes and what it answers, as its document shows it."""
+"""The parameters and responses of the read API, as its OpenAPI document describes them."""
 
 import re
 from typing import Annotated, Any, Final, Literal
@@ -10,19 +10,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from event_service.codec.instants import parse_instant
 
 _EXAMPLE: Final = "2026-11-23T06:54:06.41Z"
-# As in the events themselves (`formats`).
+# The same rule as for events (`domain.formats`).
 _ITEM_TYPE: Final = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 _MAX_IDENTIFIER: Final = 256
 
 
 class ApiModel(BaseModel):
-    """What documents an answer; the answers themselves are composed of stored texts."""
+    """Documents a response; the responses themselves are composed from stored JSON texts."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class RecordedEvent(ApiModel):
-    """An event as it was recorded."""
+class StoredEvent(ApiModel):
+    """An event as it is stored, with links to its cause and its facts. Paths are relative to the API's address."""
 
     id: str
     eventType: str
@@ -31,23 +31,31 @@ class RecordedEvent(ApiModel):
     userId: str
     userEmail: str | None
     occurredAt: str
-    """UTC, microseconds."""
+    """In UTC, with microseconds."""
     recordedAt: str
+    """When the service first stored the event."""
     causationId: str | None
+    """The id of the event that caused this one, if it has one; every fact does."""
+    causationPath: str | None
+    """For a fact, the path of the event that caused it."""
+    factIds: list[str]
+    """The ids of the stored facts that this event caused."""
+    factPaths: list[str]
+    """The paths of these facts, in the same order."""
     eventData: dict[str, Any]
-    """Exactly as it was received, every digit of it."""
+    """Exactly as received, to the last digit."""
 
 
 class EventPage(ApiModel):
     """Events in the order in which they occurred."""
 
-    events: list[RecordedEvent]
+    events: list[StoredEvent]
     next: str | None
-    """The `cursor` for the events that follow; null where none do. A page may have fewer events than `limit`."""
+    """The `cursor` of the next page; null on the last page. A page may have fewer events than `limit`."""
 
 
 class ItemState(ApiModel):
-    """An item as it was for one user at an instant."""
+    """The state of one user's item at an instant."""
 
     itemType: str
     itemId: str
@@ -55,13 +63,13 @@ class ItemState(ApiModel):
     at: str | None
     state: Literal["existing", "deleted"]
     since: str
-    """When the deciding event occurred: for a deleted item, when it was deleted."""
-    event: RecordedEvent
-    """The event that made it so."""
+    """When the deciding event occurred; for a deleted item, when it was deleted."""
+    event: StoredEvent
+    """The event that decides the state."""
 
 
 class ChangedField(ApiModel):
-    """A field of `eventData`; `old` or `new` is missing where the item did not have the field."""
+    """A changed field of `eventData`; `old` or `new` is absent if the item did not have the field."""
 
     field: str
     old: Any = None
@@ -69,7 +77,7 @@ class ChangedField(ApiModel):
 
 
 class ItemChanges(ApiModel):
-    """What differs between an item's states at two instants; `old` is null where the item was not known yet."""
+    """What differs between an item's states at two instants; `old` is null if the item had no state yet."""
 
     old: ItemState | None
     new: ItemState
@@ -77,7 +85,7 @@ class ItemChanges(ApiModel):
 
 
 class Example(ApiModel):
-    """A message and the attributes it is published with."""
+    """A message, and the attributes it is published with."""
 
     name: str
     headers: dict[str, str]
@@ -89,9 +97,11 @@ class KnownType(ApiModel):
 
     name: str
     direction: Literal["in", "out"]
-    """`out`: a fact, which the service publishes."""
-    effect: Literal["upsert", "delete"] | None
-    """On the user's notification for the item."""
+    """`in`: the service receives it; `out`: a fact, which the service publishes."""
+    effect: Literal["create", "update", "delete"] | None
+    """The effect on the user's notification; `create` and `update` both create or replace it. Null for a fact."""
+    subject: str | None
+    """The item type whose notification it concerns; null for a fact."""
     description: str
     eventDataSchema: dict[str, Any]
     """JSON Schema, draft 2020-12."""
@@ -123,22 +133,22 @@ class Problem(ApiModel):
 
 
 def _instant(text: str) -> str:
-    return parse_instant(text.replace(" ", "+"))  # a + that was not percent-encoded arrives as a space
+    return parse_instant(text.replace(" ", "+"))  # a plus sign that was not percent-encoded arrives as a space
 
 
 def _item_type(text: str) -> str:
     if not _ITEM_TYPE.fullmatch(text := unquote(text)):
-        raise ValueError("is no item type: [a-z][a-z0-9._-]*, at most 64 characters")
+        raise ValueError("is not an item type: [a-z][a-z0-9._-]*, at most 64 characters")
     return text
 
 
 def _identifier(text: str) -> str:
     if not 1 <= len(text := unquote(text)) <= _MAX_IDENTIFIER:
-        raise ValueError(f"has to have 1 to {_MAX_IDENTIFIER} characters")
+        raise ValueError(f"must have 1 to {_MAX_IDENTIFIER} characters")
     return text
 
 
-# Of a path's parameters the schemas are about what is meant; it is checked when it has been decoded.
+# Path parameters arrive percent-encoded. Their schemas describe the decoded value, which the validators check.
 _IDENTIFIER_SCHEMA: Final[dict[str, Any]] = {"minLength": 1, "maxLength": _MAX_IDENTIFIER}
 
 ItemType = Annotated[
@@ -151,12 +161,12 @@ Identifier = Annotated[
 ]
 Instant = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
 _AnyUserId = Annotated[str, Field(min_length=1, max_length=_MAX_IDENTIFIER)]
-At = Annotated[Instant | None, Query(description="An RFC 3339 instant of any offset; the last state if absent")]
-From = Annotated[Instant | None, Query(alias="from", description="Events at this instant or later")]
-To = Annotated[Instant | None, Query(description="Events before this instant")]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Events in the answer, at most")]
-Cursor = Annotated[str | None, Query(description="`next` of the page before")]
+At = Annotated[Instant | None, Query(description="An RFC 3339 date-time with any offset; the latest state if absent")]
+From = Annotated[Instant | None, Query(alias="from", description="Only events at this instant or later")]
+To = Annotated[Instant | None, Query(description="Only events before this instant")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="The maximum number of events in the response")]
+Cursor = Annotated[str | None, Query(description="`next` of the previous page")]
 UserId = Annotated[
-    _AnyUserId | None, Query(description="Whose item; if absent, that of the user of the deciding event")
+    _AnyUserId | None, Query(description="Whose item it is; if absent, that of the user of the deciding event")
 ]
-OnlyUserId = Annotated[_AnyUserId | None, Query(description="Only this user's events; if absent, every user's")]
+OnlyUserId = Annotated[_AnyUserId | None, Query(description="Only the events of this user; of all users if absent")]

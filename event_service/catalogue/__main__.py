@@ -1,8 +1,28 @@
 """Prints the event types as an AsyncAPI 3 document: `python -m event_service.catalogue`."""
 
+import argparse
 import json
+import sys
+from collections.abc import Sequence
 
 from event_service.catalogue.document import asyncapi
+from event_service.console import run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the document; return the exit status."""
+    argparse.ArgumentParser(
+        "python -m event_service.catalogue",
+        description="Print the event types, their formats and the facts as an AsyncAPI 3 document."
+        " docs/asyncapi.json is its output.",
+    ).parse_args(arguments)
+    return run("catalogue", _print_document)
+
+
+def _print_document() -> int:
+    print(json.dumps(asyncapi(), indent=2, ensure_ascii=False))
+    return 0
+
 
 if __name__ == "__main__":
-    print(json.dumps(asyncapi(), indent=2, ensure_ascii=False))
+    sys.exit(main())

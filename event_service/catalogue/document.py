@@ -1,50 +1,50 @@
-"""The event catalogue: `python -m event_service.catalogue` prints it as an AsyncAPI 3 document.
+"""The known event types, as a list and as an AsyncAPI 3 document.
 
-Everything in it is made from what the function itself works with: the types of `events` and the models of `formats`.
+Both are made from the function's own table of types (`domain.event`) and its models (`domain.formats`).
 """
 
 from typing import Any, Final
 
 from event_service.catalogue.examples import examples_of, fact_example
 from event_service.catalogue.schemas import DATA_MODELS, any_format, fact_schema, schema_of
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect, subject_of
+from event_service.domain.state import effect_of
 
 Json = dict[str, Any]
 
 _EFFECTS: Final[dict[Effect, str]] = {
-    "upsert": "Creates or replaces the user's notification for the item.",
+    "create": "Creates or replaces the user's notification for the item.",
+    "update": "Creates or replaces the user's notification for the item.",
     "delete": "Deletes the user's notification for the item.",
 }
 _ATTRIBUTES: Final = {
-    "eventType": "The event's type. A legacy event, which has none in its body, needs it.",
-    "eventItemType": "The type of the item: the part of eventType before the colon.",
+    "eventType": "The event's type; required for a legacy event, whose body does not have it.",
+    "eventItemType": "The item type: the part of eventType before the colon.",
 }
 
 
 def event_types() -> list[Json]:
-    """Return the catalogue of types: those with an effect, then the facts.
-
-    Each has `name`, `direction` (`in`, or `out` for the facts the service publishes), `effect` (`upsert`, `delete` or
-    None), `description`, the JSON Schemas (draft 2020-12) `eventDataSchema` and `messageSchema`, and `examples`:
-    messages with their attributes, `{"name", "headers", "payload"}`.
-    """
+    """Return the types with an effect, then the facts; `api.models.KnownType` describes the members of each."""
     known = [
         {
             "name": name,
             "direction": "in",
             "effect": effect,
+            "subject": subject_of(name.partition(":")[0]),
             "description": _EFFECTS[effect],
             "eventDataSchema": (data := schema_of(DATA_MODELS[effect])),
             "messageSchema": any_format(data, name),
             "examples": examples_of(name),
         }
-        for name, effect in KNOWN_TYPES.items()
+        for name in KNOWN_TYPES
+        if (effect := effect_of(name))
     ]
     facts = [
         {
             "name": name,
             "direction": "out",
             "effect": None,
+            "subject": None,
             "description": f"A notification was {name.partition(':')[2]}. Published at least once, with the same id.",
             "eventDataSchema": (data := schema_of(DATA_MODELS[None])),
             "messageSchema": fact_schema(data, name),
@@ -62,7 +62,7 @@ def asyncapi() -> Json:
     received["anyOtherType"] = {
         "name": "anyOtherType",
         "title": "any other type",
-        "summary": "Stored, without any effect.",
+        "summary": "Stored only.",
         "contentType": "application/json",
         "headers": _headers(None),
         "payload": any_format({"type": "object"}, None),
@@ -122,5 +122,5 @@ def _headers(name: str | None) -> Json:
 
 
 def _key(name: str) -> str:
-    """Return a type's name as AsyncAPI lets a component be called."""
+    """Return a type's name as a component key, which AsyncAPI does not allow to contain a colon."""
     return name.replace(":", ".")

@@ -1,4 +1,4 @@
-"""The examples of the event catalogue: a reminder's event in each format, and its fact."""
+"""Example messages: a reminder's event in each format, and its fact."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ _EXAMPLE_USER: Final[Json] = {"userId": "user-a", "userEmail": "alice@example.co
 
 
 def examples_of(name: str) -> list[Json]:
-    """Return one event in each format; those of reminder:created are the samples in events/."""
+    """Return one event of a type in each format; the legacy reminder:created is events/reminder-created.json."""
     item_type = name.partition(":")[0]
     item_id = _EXAMPLE_DATA["id"]
     legacy = _EXAMPLE_USER | {"itemId": item_id, "eventData": _EXAMPLE_DATA}
@@ -45,7 +45,7 @@ def examples_of(name: str) -> list[Json]:
 
 
 def fact_example(name: str) -> Json:
-    """Return a fact as it is published."""
+    """Return a fact of a type as it is published."""
     notification_id = "b8b8f2b4-5d0c-5c7e-8a55-2f8d6a0c9e11"
     data = _EXAMPLE_USER | {
         "id": notification_id,

@@ -1,4 +1,4 @@
-"""The JSON Schemas of the event catalogue, made of the models that the function itself reads events with."""
+"""The JSON Schemas of the event types, made from the models with which the function reads events."""
 
 from typing import Any, Final
 
@@ -9,13 +9,15 @@ from event_service.domain.formats import CloudEvent, InstantText, PlainEvent
 
 Json = dict[str, Any]
 
-_DATE: Final = "When to notify, in RFC 3339 and the years 1-9999 in UTC; `notifyOffset` is subtracted already."
+_DATE: Final = (
+    "When to notify: an RFC 3339 date-time in the years 1-9999 in UTC, with `notifyOffset` already subtracted."
+)
 
 
 class ScheduledData(BaseModel):
     """The `eventData` of the known types, as producers send it.
 
-    The function itself insists on nothing but a required `date`, and keeps whatever else there is as it came.
+    The function checks only a required `date`; it keeps every other field as received.
     """
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
@@ -31,7 +33,7 @@ class ScheduledData(BaseModel):
     url: str | None = None
     createdAt: InstantText | None = None
     updatedAt: InstantText | None = None
-    """When the producer changed the item: the event's time where it brings none of its own."""
+    """When the producer changed the item; the event's time if the event does not have its own."""
 
 
 UpsertData = create_model(
@@ -40,7 +42,7 @@ UpsertData = create_model(
 
 
 class FactData(BaseModel):
-    """The `eventData` of a fact: the notification as it became."""
+    """The `eventData` of a fact: the notification after the change."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -50,38 +52,39 @@ class FactData(BaseModel):
     itemType: str
     itemId: str
     deliverAt: InstantText | None
-    """Null where a deletion brought no usable date."""
+    """Null if a deletion did not contain a usable date."""
     notificationData: dict[str, Any] | None
-    """The event's data as the delivery services need it; null where it was too large to be published."""
+    """The event's data as the delivery services need it; null if it was too large to be published."""
     updatedAt: InstantText
     createdAt: InstantText
     truncated: bool = False
-    """True where notificationData was left out: the event store has it."""
+    """True if notificationData was left out; the event store has it."""
 
 
-# Of `eventData`, by effect; None is a fact's.
+# The model of `eventData` for each effect; None is for facts.
 DATA_MODELS: Final[dict[Effect | None, type[BaseModel]]] = {
-    "upsert": UpsertData,
+    "create": UpsertData,
+    "update": UpsertData,
     "delete": ScheduledData,
     None: FactData,
 }
 
 
 def any_format(data: Json, name: str | None) -> Json:
-    """Return the schema of an event in any of the formats that are let in."""
+    """Return the schema of an event in any of the accepted formats."""
     native = _plain_schema(data, name)
-    required = [field for field in native["required"] if field != "eventType"]  # it may be a message attribute
+    required = [field for field in native["required"] if field != "eventType"]  # it can be a message attribute
     legacy = native | {
         "title": "Legacy",
-        "description": "What the body does not have stands in the message attributes (the type) and the envelope (the"
-        " id and, unless eventData.updatedAt has it, the time).",
+        "description": "The message attributes have the type; the envelope has the id and, unless eventData.updatedAt"
+        " has it, the time.",
         "required": required,
         "properties": {key: schema for key, schema in native["properties"].items() if key != "id"},
         "not": {"anyOf": [{"required": [field]} for field in ("id", "specversion")]},
     }
     native |= {
         "title": "Native",
-        "description": "What stands in the body wins over the message attributes.",
+        "description": "The body takes precedence over the message attributes.",
         "required": [*required, "id", "occurredAt"],
         "not": {"required": ["specversion"]},
     }
@@ -99,6 +102,7 @@ def _plain_schema(data: Json, name: str | None) -> Json:
 
 
 def fact_schema(data: Json, name: str) -> Json:
+    """Return the schema of a fact."""
     schema = _plain_schema(data, name)
     return schema | {
         "title": "Fact",
@@ -108,7 +112,7 @@ def fact_schema(data: Json, name: str) -> Json:
 
 
 def _typed(properties: Json, name: str | None, *fields: str) -> Json:
-    """Return the schemas of the fields for the type and the item type, of one type if it is given."""
+    """Return the schemas of the fields that hold the type and the item type; for a given type, they are constants."""
     if name is None:
         return {field: properties[field] for field in fields}
     values = (name, name.partition(":")[0])
@@ -116,7 +120,7 @@ def _typed(properties: Json, name: str | None, *fields: str) -> Json:
 
 
 def schema_of(model: type[BaseModel]) -> Json:
-    """Return a model's JSON Schema, without the defaults by which the models mark what is absent."""
+    """Return a model's JSON Schema, without titles and without the defaults that mark absent fields."""
     schema = model.model_json_schema()
     for part in (schema, *schema.get("$defs", {}).values()):
         for field in part["properties"].values():

@@ -106,6 +106,11 @@ class Event:
         return KNOWN_TYPES.get(self.event_type)
 
 
+def precedence_of(occurred_at: Instant, effect: Effect, event_id: str, stream: str) -> Precedence:
+    """Return the precedence of the event that these fields identify."""
+    return Precedence(occurred_at, _EFFECTS[effect], event_id, stream)
+
+
 def precedence(event: Event, effect: Effect) -> Precedence:
     """Return the precedence of an event with an effect."""
-    return Precedence(event.occurred_at, _EFFECTS[effect], event.id, event.pk)
+    return precedence_of(event.occurred_at, effect, event.id, event.pk)

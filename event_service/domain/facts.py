@@ -7,7 +7,7 @@ from uuid import uuid5
 
 from event_service.codec.instants import Instant
 from event_service.codec.json_text import dumps, json_object, raw_members, same_value
-from event_service.domain.event import NAMESPACE, Event, EventKey
+from event_service.domain.event import NAMESPACE, Effect, Event, EventKey
 
 FactKind = Literal["created", "updated", "deleted"]
 
@@ -50,6 +50,12 @@ def fact_type(kind: FactKind) -> str:
 def fact_id(pk: str, sk: str, kind: FactKind) -> str:
     """Return the id of the fact that the event with this key caused: the same on every attempt."""
     return str(uuid5(NAMESPACE, dumps([pk, sk, fact_type(kind)])))
+
+
+def possible_fact_ids(key: EventKey, effect: Effect) -> list[str]:
+    """Return the ids that the fact of the event with this key can have."""
+    kinds: tuple[FactKind, ...] = ("deleted",) if effect == "delete" else ("created", "updated")
+    return [fact_id(*key, kind) for kind in kinds]
 
 
 def fact_of(pending: PendingFact) -> Event:

@@ -1,25 +1,43 @@
-"""What an item's events tell: its state at an instant, and what one event or a stretch of time changed."""
+"""What an item's events say: its state at an instant, and what each event changed."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from event_service.codec.json_text import compose_object, dumps, same_value, texts_of
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect
-from event_service.domain.facts import stream_of_cause
+from event_service.codec.instants import Instant
+from event_service.codec.json_text import dumps, json_object, raw_members, same_value, string_value
+from event_service.domain.event import (
+    FACT_TYPES,
+    KNOWN_TYPES,
+    Effect,
+    Precedence,
+    precedence_of,
+    subject_of,
+)
 
-_EFFECTS: Final[dict[str, Effect]] = {
-    **KNOWN_TYPES,
-    **{name: "delete" if name.endswith(":deleted") else "upsert" for name in FACT_TYPES},
+_FACT_EFFECTS: Final[dict[str, Effect]] = {
+    "notification:created": "create",
+    "notification:updated": "update",
+    "notification:deleted": "delete",
 }
-_ITEM_TYPES: Final = frozenset(name.partition(":")[0] for name in _EFFECTS)
-_DELETIONS: Final = ("deleted", "delete")  # by their verb, of item types that the service does not know
+# The last word of a type that the service does not know: `parcel:deleted`, `com.example.parcel.deleted`.
+_DELETION: Final = re.compile(r"(?:.*[:./])?deleted?", re.DOTALL)
+
+
+def effect_of(event_type: str) -> Effect | None:
+    """Return the effect of a known type on the user's notification; None for any other type."""
+    known = KNOWN_TYPES.get(event_type)
+    return known.effect if known else None
+
+
+_KNOWN_ITEM_TYPES: Final = frozenset(name.partition(":")[0] for name in [*KNOWN_TYPES, *FACT_TYPES])
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """An event as it was recorded. `data` is the JSON text of its `eventData`, exactly as it was received."""
+class StoredEvent:
+    """An event as it is stored. `data` is the JSON text of its `eventData`, exactly as received."""
 
     pk: str
     sk: str
@@ -31,85 +49,115 @@ class Record:
     recorded_at: str
     causation_id: str | None
     data: str
+    is_fact: bool = False
+
+    @property
+    def item_type(self) -> str:
+        """The part of the partition key before the first `#`."""
+        return self.pk.partition("#")[0]
+
+    @property
+    def item_id(self) -> str:
+        """The part of the partition key after the first `#`."""
+        return self.pk.partition("#")[2]
 
     @property
     def effect(self) -> Effect | None:
-        """What it does to its item. Of an item type that the service does not know, it knows the deletions only."""
+        """Its effect on its item; for item types that the service does not know, deletions are told by their name."""
         if self.has_known_item:
-            return _EFFECTS.get(self.event_type)
-        return "delete" if self.event_type.partition(":")[2] in _DELETIONS else None
+            return effect_of(self.event_type) or _FACT_EFFECTS.get(self.event_type)
+        return "delete" if _DELETION.fullmatch(self.event_type) else None
 
     @property
     def has_known_item(self) -> bool:
-        """Whether it is of an item type of which some events have an effect."""
-        return self.event_type.partition(":")[0] in _ITEM_TYPES
+        """Whether some event types of its item type have an effect."""
+        return self.item_type in _KNOWN_ITEM_TYPES
 
-    def to_json(self) -> str:
-        """Return it as the text of a JSON object, `eventData` as it was stored."""
-        item_type, _, item_id = self.pk.partition("#")
+    def to_json(self, **links: str) -> str:
+        """Return the event as JSON, with these further members and with `eventData` as it was stored."""
         fields = {
             "id": self.id,
             "eventType": self.event_type,
-            "itemType": item_type,
-            "itemId": item_id,
+            "itemType": self.item_type,
+            "itemId": self.item_id,
             "userId": self.user_id,
             "userEmail": self.user_email,
             "occurredAt": self.occurred_at,
             "recordedAt": self.recorded_at,
             "causationId": self.causation_id,
         }
-        return compose_object({name: dumps(value) for name, value in fields.items()} | {"eventData": self.data})
+        return json_object({name: dumps(value) for name, value in fields.items()} | links | {"eventData": self.data})
 
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """A field of `eventData`, or `userEmail`, and the JSON texts of its values; None where it is absent."""
+    """A changed field of `eventData`, or `userEmail`, with its values as JSON; None where the field is absent."""
 
     field: str
     old: str | None
     new: str | None
 
     def to_json(self) -> str:
-        """Return it as the text of a JSON object; a value that is absent is left out."""
+        """Return the change as JSON; an absent value is left out."""
         values = {"old": self.old, "new": self.new}
-        return compose_object(
+        return json_object(
             {"field": dumps(self.field), **{name: text for name, text in values.items() if text is not None}}
         )
 
 
-def deciding(newest_first: Iterable[Record], user_id: str | None = None) -> Record | None:
-    """Return the event that made the state of an item, for one user or for the user of that event.
+def related_item_types(item_type: str) -> list[str]:
+    """Return the item types under which the events of an item's notification are stored, its own first.
 
-    `newest_first` is the stream of one item up to the instant that is asked about. Of the events with an effect the one
-    with the greatest `occurredAt` decides; at the same instant a deletion wins, then the greatest id, then the greatest
-    stream: the rule of `apply_events()`. An item of a type that the service does not know is as its last event says.
-    None: it has no state yet.
+    A command is stored under `notification#<item id>`, but its subject is the reminder with this id.
     """
-    last: Record | None = None
-    best: Record | None = None
-    for record in newest_first:
-        bound = best or last
-        if bound is not None and record.occurred_at < bound.occurred_at:
+    known = {name.partition(":")[0] for name in KNOWN_TYPES}
+    related = {name for name in known if subject_of(name) == subject_of(item_type)}
+    return [item_type, *sorted(related - {item_type})]
+
+
+def concerns(event: StoredEvent, item_type: str) -> bool:
+    """Tell whether an event in a related stream (see `related_item_types`) is one of the item's events."""
+    return event.item_type == item_type or effect_of(event.event_type) is not None
+
+
+def state_at(newest_first: Iterable[StoredEvent], user_id: str | None = None) -> StoredEvent | None:
+    """Return the event that decides the state of an item, for this user or for the user of the latest event.
+
+    `newest_first` are the item's events up to the instant in question; no more of them are read than needed. Of the
+    events with an effect, the one with the highest precedence decides. An item of a type that the service does not know
+    has the state of its last event. None if the item has no state yet.
+    """
+    last: StoredEvent | None = None
+    best: StoredEvent | None = None
+    for event in newest_first:
+        found = best or last
+        if found is not None and event.occurred_at < found.occurred_at:
             break
-        if user_id is not None and record.user_id != user_id:
+        if user_id is not None and event.user_id != user_id:
             continue
-        if not record.has_known_item:
-            last = last or record
-        if record.effect is not None:
-            best = max(best or record, record, key=_rank)
+        if not event.has_known_item:
+            last = last or event
+        if event.effect is not None:
+            best = max(best or event, event, key=_precedence)
     return best or last
 
 
-def _rank(record: Record) -> tuple[bool, str, str]:
-    """Return what decides between events of one instant; facts follow those that caused them, as their row did."""
-    event_id, pk = record.id, record.pk
-    if record.event_type in FACT_TYPES:
-        event_id, pk = record.causation_id or record.id, stream_of_cause(record.data)
-    return record.effect == "delete", event_id, pk
+def _precedence(event: StoredEvent) -> Precedence:
+    """Return the precedence of an event; facts follow their causes, as the rows did."""
+    event_id, pk = event.id, event.pk
+    if event.is_fact:
+        event_id, pk = event.causation_id or event.id, cause_pk(event)
+    return precedence_of(Instant(event.occurred_at), event.effect or "create", event_id, pk)
 
 
-def differences(old: Record | None, new: Record | None) -> list[FieldChange]:
-    """Return what differs between what two events say, field by field; a deletion, or None, says nothing."""
+def cause_pk(fact: StoredEvent) -> str:
+    """Return the partition key of the event that caused a fact."""
+    notification = raw_members(fact.data)
+    return f"{string_value(notification.get('itemType'))}#{string_value(notification.get('itemId'))}"
+
+
+def differences(old: StoredEvent | None, new: StoredEvent | None) -> list[FieldChange]:
+    """Return the fields that differ between two events; a deletion, or None, has no fields."""
     before, after = _fields(old), _fields(new)
     return [
         FieldChange(name, before.get(name), after.get(name))
@@ -118,35 +166,35 @@ def differences(old: Record | None, new: Record | None) -> list[FieldChange]:
     ]
 
 
-def _fields(record: Record | None) -> dict[str, str]:
-    if record is None or record.effect == "delete":
+def _fields(event: StoredEvent | None) -> dict[str, str]:
+    if event is None or event.effect == "delete":
         return {}
-    email = {} if record.user_email is None else {"userEmail": dumps(record.user_email)}
-    return texts_of(record.data) | email
+    email = {} if event.user_email is None else {"userEmail": dumps(event.user_email)}
+    return raw_members(event.data) | email
 
 
-def with_changes(records: Iterable[Record]) -> Iterator[tuple[Record, list[FieldChange]]]:
-    """Yield an item's events, in order, each with what it changed for its user.
+def diffs(events: Iterable[StoredEvent]) -> Iterator[tuple[StoredEvent, list[FieldChange]]]:
+    """Yield an item's events, given in order, each with what it changed for its user.
 
-    It is compared with the event that made the state before it; one that makes no state, with the one of its type.
-    Events of one instant are in the order in which they decide, a deletion last. What is kept is one event for each
-    user and such type, and the events of an instant, whatever the number of events.
+    An event is compared with the one that decided the state before it; an event that does not make a state is compared
+    with the last of its type. Events of one instant are ordered by precedence. Memory holds one event for each user and
+    such type, and the events of one instant.
     """
-    previous: dict[tuple[str, str], Record] = {}
-    for _, at_once in groupby(records, key=lambda record: record.occurred_at):
-        for record in sorted(at_once, key=_rank):
-            makes_state = record.effect is not None or not record.has_known_item
-            key = (record.user_id, "" if makes_state else record.event_type)
-            yield record, differences(previous.get(key), record)
-            previous[key] = record
+    previous: dict[tuple[str, str], StoredEvent] = {}
+    for _, same_instant in groupby(events, key=lambda event: event.occurred_at):
+        for event in sorted(same_instant, key=_precedence):
+            makes_state = event.effect is not None or not event.has_known_item
+            key = (event.user_id, "" if makes_state else event.event_type)
+            yield event, differences(previous.get(key), event)
+            previous[key] = event
 
 
-def story(
-    records: Iterable[Record], user_id: str | None = None, start: str | None = None
-) -> Iterator[tuple[Record, list[FieldChange]]]:
-    """Yield an item's events at an instant or later, of one user or of all, each with what it changed (`with_changes`).
+def timeline(
+    events: Iterable[StoredEvent], user_id: str | None = None, start: str | None = None
+) -> Iterator[tuple[StoredEvent, list[FieldChange]]]:
+    """Yield an item's events from an instant on, of one user or of all, each with what it changed (see `diffs`).
 
-    `records` are all of them, from the beginning: the first at the instant is compared with the one before it.
+    `events` are all events of the item in order, because the first one at the instant is compared with its predecessor.
     """
-    mine = (record for record in records if user_id in (None, record.user_id))
-    return (pair for pair in with_changes(mine) if pair[0].occurred_at >= (start or ""))
+    selected = (event for event in events if user_id in (None, event.user_id))
+    return (pair for pair in diffs(selected) if pair[0].occurred_at >= (start or ""))

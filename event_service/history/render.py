@@ -1,39 +1,40 @@
-"""A timeline as text that a person reads, also in a terminal."""
+"""Renders a timeline as text for people; safe to print to a terminal."""
 
 from collections.abc import Sequence
 from typing import Final
 
-from event_service.domain.state import FieldChange, Record
+from event_service.domain.state import FieldChange, StoredEvent
 
-_WIDTH: Final = 100  # of a value, in characters
+_MAX_VALUE_CHARACTERS: Final = 100
 
 
-def paragraph(record: Record, changes: Sequence[FieldChange]) -> str:
+def render(event: StoredEvent, changes: Sequence[FieldChange]) -> str:
     """Return an event and what it changed, field by field, as lines."""
-    lines = [
-        f"{record.occurred_at}  {_plain(record.event_type)}  user {_plain(record.user_id)}  id {_plain(record.id)}"
-    ]
-    if record.effect == "delete":
-        lines.append(f"    deleted at {record.occurred_at}")
+    event_type, user_id, id_ = map(_printable, (event.event_type, event.user_id, event.id))
+    lines = [f"{event.occurred_at}  {event_type}  user {user_id}  id {id_}"]
+    if event.effect == "delete":
+        lines.append(f"    deleted at {event.occurred_at}")
     else:
         lines += [_line(change) for change in changes] or ["    nothing changed"]
     return "\n".join(lines)
 
 
 def _line(change: FieldChange) -> str:
-    name = _plain(change.field)
+    name = _printable(change.field)
     if change.old is None:
-        return f"    {name}: {_short(change.new)}"
-    return f"    {name}: {_short(change.old)} → {_short(change.new)}"
+        return f"    {name}: {_shortened(change.new)}"
+    return f"    {name}: {_shortened(change.old)} → {_shortened(change.new)}"
 
 
-def _short(text: str | None) -> str:
-    plain = "(none)" if text is None else _plain(text)
-    return plain if len(plain) <= _WIDTH else f"{plain[:_WIDTH]}… ({len(plain):,} characters)"
+def _shortened(text: str | None) -> str:
+    plain = "(none)" if text is None else _printable(text)
+    if len(plain) <= _MAX_VALUE_CHARACTERS:
+        return plain
+    return f"{plain[:_MAX_VALUE_CHARACTERS]}… ({len(plain):,} characters)"
 
 
-def _plain(text: str) -> str:
-    """Return a text with escapes for what is no printable character: it must not steer the terminal."""
+def _printable(text: str) -> str:
+    """Return a text with its unprintable characters escaped, because they could control the terminal."""
     return (
         text
         if text.isprintable()

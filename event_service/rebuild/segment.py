@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError
 from event_service.adapters import event_items as items_of_events
 from event_service.adapters.aws import NO_RESPONSE, make_transport
 from event_service.adapters.batching import is_transient
-from event_service.adapters.event_items import Item, event_key, key_of
 from event_service.adapters.data_plane import DynamoDb
+from event_service.adapters.event_items import Item, event_key, key_of
 from event_service.adapters.postgres import TimeLimitedConnection, connect
 from event_service.adapters.upkeep import merge
 from event_service.cli import secrets_client

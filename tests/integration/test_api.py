@@ -3,6 +3,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -11,11 +12,17 @@ import pytest
 from event_service.api import routes as api
 from event_service.api.models import KnownType
 from event_service.catalogue import document as catalogue
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
+from event_service.codec.instants import Instant
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, notification_id
+from event_service.domain.facts import Change, fact_of
+from event_service.handler import lambda_handler
 from event_service.history import __main__ as history
+from event_service.history import show
 from local.api import proxy_event, resources
-from tests.integration.adapters.test_event_history import EXACT, event, store
 from tests.support.aws import Aws
+from tests.support.samples import published
+from tests.integration.adapters.test_event_history import EXACT, event, store
+from tests.support.messages import native, raw
 
 PATHS = resources()
 
@@ -39,7 +46,7 @@ def at(number: int) -> str:
 
 
 def test_a_history_is_paged_and_exact(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Each event once, in order, every digit of its data as it was stored."""
+    """Each event appears once, in order, with every digit of its data."""
     store(aws, pool, event(10, data=EXACT), event(20))
     status, first, text = get("/items/reminder/item-1/events?limit=1")
     assert (status, [each["id"] for each in first["events"]]) == (200, ["e10"])
@@ -51,14 +58,14 @@ def test_a_history_is_paged_and_exact(aws: Aws, pool: ThreadPoolExecutor) -> Non
 
 @pytest.mark.parametrize("item_id", ["a/b", "100%", "%2F", "a b+c", "ü#?&", "日本", "..", "{itemType}", "a;b=c"])
 def test_an_item_id_may_have_any_character(aws: Aws, pool: ThreadPoolExecutor, item_id: str) -> None:
-    """Percent-encoded once in the address."""
+    """The path contains it percent-encoded once."""
     store(aws, pool, event(10, item_id=item_id))
     status, answer, _ = get(f"/items/reminder/{quote(item_id, safe='')}")
     assert (status, answer["itemId"], answer["event"]["itemId"]) == (200, item_id, item_id)
 
 
-def test_a_state_is_asked_for_at_an_instant_of_any_offset(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """With the event that made it so; a deletion is an answer, and before the first event there is none."""
+def test_the_instant_of_a_state_may_have_any_offset(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """The deciding event is included; a deleted item has a state; before the first event it is 404."""
     store(aws, pool, event(10), event(20, event_type="reminder:deleted"))
     status, answer, _ = get("/items/reminder/item-1?at=2026-11-23T07:00:15+01:00")
     assert (status, answer["state"], answer["event"]["id"]) == (200, "existing", "e10")
@@ -68,16 +75,87 @@ def test_a_state_is_asked_for_at_an_instant_of_any_offset(aws: Aws, pool: Thread
     assert get(f"/items/reminder/item-1?at={at(9)}")[0] == 404
 
 
-def test_every_user_has_a_state_of_an_item(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """The last one's unless one is named."""
+def test_every_user_has_their_own_state_of_an_item(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """Without a user, that of the user of the latest event."""
     store(aws, pool, event(10), event(20, user_id="user-b"))
     assert get("/items/reminder/item-1")[1]["userId"] == "user-b"
     assert get("/items/reminder/item-1?userId=user-a")[1]["event"]["id"] == "e10"
     assert get("/items/reminder/item-1?userId=nobody")[0] == 404
 
 
-def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """With the exact old and new values; equal values written differently are no change."""
+def test_a_state_counts_the_commands_that_address_the_item(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """In the order of precedence: at the same instant, an update wins over a creation whatever their ids."""
+    command = {"item_type": "notification", "event_type": "notification:update"}
+    store(aws, pool, event(10), event(20, **command, data='{"a":2}'), event(30), event(40, **command, data='{"a":4}'))
+    store(aws, pool, replace(event(40), id="z"), event(50, item_type="notification", event_type="notification:delete"))
+    states = [get(f"/items/reminder/item-1?at={at(second)}")[1] for second in (10, 20, 30, 40, 50)]
+    assert [state["event"]["id"] for state in states] == ["e10", "e20", "e30", "e40", "e50"]
+    assert [state["state"] for state in states] == ["existing"] * 4 + ["deleted"]
+    assert {(state["itemType"], state["itemId"]) for state in states} == {("reminder", "item-1")}
+    assert get(f"/items/reminder/item-1/changes?from={at(30)}&to={at(40)}")[1]["changes"] == [
+        {"field": "a", "old": 1, "new": 4}
+    ]
+    timeline = api.lambda_handler(proxy_event("/items/reminder/item-1/timeline", PATHS), None)["body"]
+    assert re.findall("  id (.*)", timeline) == ["e10", "e20", "e30", "z", "e40", "e50"]
+
+
+def test_an_event_links_to_its_facts_and_a_fact_to_its_cause(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """With the paths of both, wherever an event is shown; an overtaken event has no fact."""
+    causes = [event(10, item_id="a/b %"), event(20, item_id="a/b %", event_type="reminder:deleted")]
+    id_ = notification_id("user-a", "a/b %")
+    data = '{"itemType":"reminder","itemId":"a/b %","userId":"user-a"}'
+    facts = [
+        fact_of(Change(*cause.key, change, id_, "user-a", None, data))
+        for cause, change in zip(causes, ("updated", "deleted"), strict=True)
+    ]
+    store(aws, pool, *causes, event(15, item_id="a/b %"), *facts)
+    item = f"/items/reminder/{quote('a/b %', safe='')}"
+    for path in (f"{item}/events", "/users/user-a/events"):
+        shown = {each["id"]: each for each in get(path)[1]["events"]}
+        assert shown["e15"]["factIds"] == shown["e15"]["factPaths"] == []
+        for cause, fact in zip(causes, facts, strict=True):
+            assert shown[cause.id]["factIds"] == [fact.id]
+            (fact_path,) = shown[cause.id]["factPaths"]
+            (shown_fact,) = get(fact_path)[1]["events"]
+            assert (shown_fact["id"], shown_fact["causationId"], shown_fact["factIds"]) == (fact.id, cause.id, [])
+            assert get(shown_fact["causationPath"])[1]["events"] == [shown[cause.id]]
+    assert get(item)[1]["event"] == shown["e20"]
+    changes = get(f"{item}/changes?from={at(10)}&to={at(20)}")[1]
+    assert [changes[name]["event"] for name in ("old", "new")] == [shown["e10"], shown["e20"]]
+
+
+def test_the_links_are_those_of_the_published_facts(aws: Aws, service_environment: dict[str, str]) -> None:
+    """The keys are derived exactly as the queue function derives them, for a command too."""
+    times = {"reminder:created": "08:00", "notification:update": "08:01", "reminder:deleted": "08:02"}
+    for event_type, time in times.items():
+        sent = native(id=event_type, eventType=event_type, occurredAt=f"2026-11-23T{time}:00Z")
+        assert lambda_handler({"Records": [raw(sent, None)]}, None) == {"batchItemFailures": []}
+    facts = {fact["causationId"]: fact["id"] for fact in published(aws, 3)}
+    events = [get(f"/items/reminder/item-1?at=2026-11-23T{time}:00Z")[1]["event"] for time in times.values()]
+    assert [each["id"] for each in events] == [*times]
+    assert {each["id"]: each["factIds"] for each in events} == {cause: [fact] for cause, fact in facts.items()}
+
+
+def test_an_event_that_only_looks_like_a_fact_has_no_link(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """Other producers may use the facts' types, and any event may name the cause it has at its producer."""
+    fields = {"item_type": "notification", "event_type": "notification:created", "causation_id": "theirs"}
+    store(aws, pool, event(10, **fields), event(20, causation_id="theirs"))
+    for item_type in ("notification", "reminder"):
+        (shown,) = get(f"/items/{item_type}/item-1/events")[1]["events"]
+        assert (shown["causationId"], shown["causationPath"], shown["factIds"]) == ("theirs", None, [])
+
+
+def test_the_last_instant_has_a_path_too(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """No instant follows it, so the path has no end."""
+    last = replace(event(10), occurred_at=Instant("9999-12-31T23:59:59.999999Z"))
+    id_ = notification_id("user-a", "item-1")
+    store(aws, pool, last, fact_of(Change(*last.key, "created", id_, "user-a", None, '{"userId":"user-a"}')))
+    (path,) = get("/items/reminder/item-1")[1]["event"]["factPaths"]
+    assert get(path)[1]["events"][0]["causationId"] == "e10"
+
+
+def test_changes_are_listed_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """With the exact old and new values; equal values that are written differently are not a change."""
     store(aws, pool, event(10, data='{"a":1.0,"b":1e400,"c":null}'), event(20, data='{"a":1,"b":2,"d":[]}'))
     status, answer, text = get(f"/items/reminder/item-1/changes?from={at(10)}&to={at(20)}")
     assert status == 200
@@ -87,8 +165,8 @@ def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> 
 
 
 @pytest.mark.parametrize(("text", "times"), [("\\" + '"', 500_000), ("字", 345_000)])
-def test_changes_fit_into_an_answer(aws: Aws, pool: ThreadPoolExecutor, text: str, times: int) -> None:
-    """Of Lambda, 6 MB: those of two events of 1 MB each stand there without the events' data."""
+def test_changes_fit_into_a_response(aws: Aws, pool: ThreadPoolExecutor, text: str, times: int) -> None:
+    """Lambda allows 6 MB: with two events of 1 MB each, the events' data is left out."""
     for second in (10, 20):
         store(aws, pool, event(second, data=f'{{"message":"{text * times}{second}"}}'))
     status, answer, body = get(f"/items/reminder/item-1/changes?from={at(10)}&to={at(20)}")
@@ -99,22 +177,22 @@ def test_changes_fit_into_an_answer(aws: Aws, pool: ThreadPoolExecutor, text: st
 
 
 def test_a_user_has_a_history_too(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Of all items; a user without events has an empty one."""
+    """It covers all items; a user without events has an empty one."""
     store(aws, pool, event(10), event(20, item_id="other"))
     assert [each["id"] for each in get("/users/user-a/events")[1]["events"]] == ["e10", "e20"]
     assert get("/users/nobody/events")[:2] == (200, {"events": [], "next": None})
 
 
 def test_the_known_types_are_listed() -> None:
-    """Those of the catalogue."""
+    """The list is the catalogue's."""
     status, answer, _ = get("/event-types")
     assert status == 200
     assert answer == {"eventTypes": json.loads(json.dumps(catalogue.event_types()))}
     assert [KnownType(**each).name for each in answer["eventTypes"]] == [*KNOWN_TYPES, *sorted(FACT_TYPES)]
 
 
-def test_the_parameters_let_in_are_those_of_the_document() -> None:
-    """Every path of it, and nothing else."""
+def test_the_accepted_parameters_are_those_of_the_document() -> None:
+    """For every path of it."""
     document = json.loads(api.app.get_openapi_json_schema())
     documented = {
         path.replace("<", "{").replace(">", "}"): {
@@ -137,13 +215,13 @@ def test_the_parameters_let_in_are_those_of_the_document() -> None:
     assert all(schema["maxLength"] == 256 for (_, name), schema in parameters.items() if name in ("itemId", "userId"))
 
 
-def test_the_answers_are_those_of_the_document() -> None:
-    """And no other: a wrong parameter is 400 and not the 422 of the framework; every name is one of a schema."""
+def test_the_document_lists_every_response() -> None:
+    """And no other: a wrong parameter is 400, not the framework's 422. Every reference has its schema."""
     text = api.app.get_openapi_json_schema()
     document = json.loads(text)
     for path, item in document["paths"].items():
-        knows_nothing = set() if path.startswith("/users") or path == "/event-types" else {"404"}
-        assert set(item["get"]["responses"]) == {"200", "400", "500", "503"} | knows_nothing
+        missing = set() if path.startswith("/users") or path == "/event-types" else {"404"}
+        assert set(item["get"]["responses"]) == {"200", "400", "500", "503"} | missing
     names = {"#/components/schemas/" + name for name in document["components"]["schemas"]}
     assert names == set(re.findall(r"#/components/schemas/\w+", text))
 
@@ -181,14 +259,14 @@ def test_a_wrong_parameter_is_named_with_its_reason(target: str, field: str) -> 
 
 
 @pytest.mark.parametrize("target", ["/", "/items", "/items/reminder", "/items/a/b/c", "/items/reminder/1/events"])
-def test_what_is_not_there_is_404(target: str) -> None:
-    """Be it a path or an item, in the shape of every error."""
+def test_an_unknown_path_or_item_is_404(target: str) -> None:
+    """As problem details."""
     status, problem, _ = get(target)
     assert (status, problem["title"]) == (404, "Not Found")
 
 
-def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the event store does not answer is 503."""
+def test_an_unavailable_event_store_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a stack trace."""
     monkeypatch.setenv("EVENT_STORE_TABLE", "no-such-table")
     assert get("/items/reminder/1")[0] == 503
 
@@ -196,7 +274,7 @@ def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_item_that_cannot_be_read_is_named(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wherever it stands in the way: some other writer's, or a damaged one."""
+    """By the API, with status 500, and by the command; it is damaged or of another writer."""
     store(aws, pool, event(10))
     item = aws.dynamodb.query(
         TableName=aws.table,
@@ -215,8 +293,8 @@ def test_an_item_that_cannot_be_read_is_named(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Powertools leaves its files open
-def test_the_page_brings_all_it_needs() -> None:
-    """Scripts and styles stand in it; it loads nothing."""
+def test_the_swagger_page_is_self_contained() -> None:
+    """It contains its scripts and styles and loads nothing."""
     page = api.lambda_handler(proxy_event("/docs", PATHS), None)["body"]
     assert "SwaggerUIBundle" in page
     assert "<script src" not in page
@@ -224,10 +302,10 @@ def test_the_page_brings_all_it_needs() -> None:
     assert len(json.dumps(page)) < 6_000_000
 
 
-def test_the_timeline_tells_what_each_event_changed(
+def test_the_timeline_shows_what_each_event_changed(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Old and new values, and the deletion; terminal controls are escaped."""
+    """Old and new values, and deletions; control characters are escaped."""
     deleted = event(30, event_type="reminder:deleted", data="{}")
     store(aws, pool, event(10, data='{"a":1}'), event(20, data='{"a":"\x7f","b":true}'), deleted)
     assert history.main(["reminder", "item-1"]) == 0
@@ -247,7 +325,7 @@ def test_the_timeline_tells_what_each_event_changed(
 def test_the_timeline_is_the_same_by_http(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As text; one that is too long says where it goes on."""
+    """As text; one that is too long says where to continue."""
     store(aws, pool, *(event(10 * number, data=f'{{"a":{number}}}') for number in range(1, 5)))
     target = f"/items/reminder/item-1/timeline?from={at(20)}"
     answer = api.lambda_handler(proxy_event(target, PATHS), None)
@@ -256,9 +334,9 @@ def test_the_timeline_is_the_same_by_http(
     assert answer["body"] == capsys.readouterr().out
     assert answer["body"].count(" → ") == 3
 
-    monkeypatch.setattr(api, "MAX_PAGE_BYTES", 150)
+    monkeypatch.setattr(api, "_MAX_TEXT_BYTES", 150)
     body = api.lambda_handler(proxy_event(target, PATHS), None)["body"]
-    assert body.endswith(f"    a: 1 → 2\n… and more: from={event(30).occurred_at}\n")
+    assert body.endswith(f"    a: 1 → 2\n… continue with from={event(30).occurred_at}\n")
     assert get("/items/reminder/unknown/timeline")[0] == 404
     assert get(f"/items/reminder/item-1/timeline?from={at(20)}&to={at(10)}")[0] == 400
 
@@ -266,9 +344,9 @@ def test_the_timeline_is_the_same_by_http(
 def test_a_timeline_that_cannot_be_printed_says_why(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unknown item ends with 1, a missing setting with 2 and its name."""
+    """An unknown item gives status 1, a missing setting status 2 and its name."""
     assert history.main(["reminder", "unknown"]) == 1
-    assert "nothing is known of reminder unknown" in capsys.readouterr().err
+    assert "no events of reminder unknown found" in capsys.readouterr().err
     monkeypatch.delenv("EVENT_STORE_TABLE")
     assert history.main(["reminder", "unknown"]) == 2
     assert "EVENT_STORE_TABLE is not set" in capsys.readouterr().err
@@ -286,12 +364,12 @@ def test_a_timeline_that_cannot_be_printed_says_why(
 def test_ctrl_c_ends_a_timeline_without_a_traceback(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the exit status that a shell has for it."""
+    """With the exit status that shells use for it."""
     store(aws, pool, event(10))
 
     def interrupted(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(history, "paragraph", interrupted)
+    monkeypatch.setattr(show, "render", interrupted)
     assert history.main(["reminder", "item-1"]) == 130
     assert capsys.readouterr() == ("", "history: broken off; the same command goes on\n")

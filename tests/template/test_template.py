@@ -118,14 +118,15 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
     assert "ManagedPolicyArns" not in properties(resources, "EventServiceRole")
 
 
-def test_the_read_api_may_query_the_event_store_and_no_more(resources: Any) -> None:
-    """The table and its index; and it writes its log."""
+def test_the_read_api_may_read_the_event_store_and_no_more(resources: Any) -> None:
+    """It queries the table and its index, reads items of the table by key, and writes its log."""
     (policy,) = properties(resources, "ReadApiRole")["Policies"]
     assert [(each["Action"], each["Resource"]) for each in policy["PolicyDocument"]["Statement"]] == [
         (
             "dynamodb:Query",
             [{"Fn::GetAtt": ["EventStoreTable", "Arn"]}, {"Fn::Sub": "${EventStoreTable.Arn}/index/by-user"}],
         ),
+        ("dynamodb:BatchGetItem", {"Fn::GetAtt": ["EventStoreTable", "Arn"]}),
         (["logs:CreateLogStream", "logs:PutLogEvents"], {"Fn::GetAtt": ["ReadApiLogGroup", "Arn"]}),
         (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
     ]

@@ -1,0 +1,77 @@
+"""Spans of time, pages and cursors of the event store's queries."""
+
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Any, Final
+
+from event_service.adapters.event_items import Item
+from event_service.codec.json_text import dumps
+from event_service.domain.state import StoredEvent
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
+_MAX_KEY_BYTES: Final = (2048, 1024)  # of pk and sk
+_NOT_A_CURSOR: Final = "is not a cursor of this API"
+
+
+class InvalidCursor(ValueError):
+    """A cursor does not come from the query that it is used with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The time from `start` (inclusive) to `end` (exclusive unless `includes_end`); an empty side is open."""
+
+    start: str = ""
+    end: str = ""
+    includes_end: bool = False
+
+    def keys(self) -> tuple[str, str]:
+        """Return the lower and the upper bound of the sort keys, which have the form `<instant>#<id>`."""
+        if not self.end:
+            return self.start or "0", ":"  # the character after "9"
+        return self.start or "0", self.end + ("$" if self.includes_end else "")  # "$" is the character after "#"
+
+
+ALL: Final = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in order, and the cursor of the next page; None on the last page."""
+
+    events: tuple[StoredEvent, ...]
+    cursor: str | None
+
+
+def encode_cursor(name: str, value: str, key: Item) -> str:
+    """Return the cursor for the page after this key in the query of an attribute."""
+    parts = [name, value, key["pk"]["S"], key["sk"]["S"]]
+    return urlsafe_b64encode(dumps(parts).encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, name: str, value: str, span: Span) -> dict[str, Any]:
+    """Return the key after which the next page starts.
+
+    Raises:
+        InvalidCursor: the cursor does not come from a query of this attribute, value and span.
+
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        parts = json.loads(urlsafe_b64decode(padded.encode("ascii")))
+        json.dumps(parts, ensure_ascii=False).encode()  # DynamoDB would refuse lone surrogates
+    except (ValueError, RecursionError, binascii.Error) as exc:
+        raise InvalidCursor(_NOT_A_CURSOR) from exc
+    if not (isinstance(parts, list) and len(parts) == 4 and all(isinstance(part, str) for part in parts)):  # noqa: PLR2004
+        raise InvalidCursor(_NOT_A_CURSOR)
+    if any(len(text.encode()) > most for text, most in zip(parts[2:], _MAX_KEY_BYTES, strict=True)):
+        raise InvalidCursor(_NOT_A_CURSOR)
+    low, high = span.keys()
+    if parts[:2] != [name, value] or (name == "pk" and parts[2] != value) or not low <= parts[3] <= high:
+        raise InvalidCursor("belongs to another query")
+    if not parts[2]:
+        raise InvalidCursor(_NOT_A_CURSOR)
+    key = {"pk": {"S": parts[2]}, "sk": {"S": parts[3]}}
+    return key if name == "pk" else key | {"userId": {"S": value}}

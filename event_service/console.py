@@ -1,0 +1,45 @@
+"""How every command ends: an exit status for scripts, and errors as one line on standard error."""
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from event_service.errors import internal_error
+
+
+def run(name: str, command: Callable[[], int], reason_of: Callable[[Exception], str | None] = lambda _: None) -> int:
+    """Run a command and return its exit status: 2, with the reason as one line, if it raises.
+
+    As in a shell, the status is 128 plus the signal's number after Ctrl-C, or if the reader of the output (`head`)
+    closed it. `reason_of` explains the exceptions that the command knows; None leaves an exception to this function.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the terminal may not support Unicode
+    try:
+        status = command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; run the same command again to resume", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except Exception as exc:  # noqa: BLE001  # a bug is reported as one line too
+        if isinstance(exc, OSError):
+            _discard_output()
+        print(f"{name}: {reason_of(exc) or _reason(exc)}", file=sys.stderr)
+        return 2
+    return status
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, OSError):
+        return exc.strerror or type(exc).__name__
+    return str(internal_error(exc))
+
+
+def _discard_output() -> None:
+    """Give the interpreter something to flush to at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
