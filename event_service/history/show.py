@@ -16,7 +16,7 @@ from event_service.config import event_store_table
 from event_service.deadline import Deadline
 from event_service.domain.state import FieldChange, StoredEvent, diffs, state_at, timeline
 from event_service.errors import CommandError
-from event_service.history.render import render
+from event_service.domain.render import render
 
 _DAY_SECONDS: Final = 86_400.0
 
