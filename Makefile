@@ -4,8 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The first Python of 3.11 or newer that really runs; `make PYTHON=... ` chooses another.
-PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+# The first Python 3.11 or newer that runs; `make PYTHON=...` chooses another.
+PYTHON ?= $(shell for name in python3.13 python3.14 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
 .PHONY: help demo test bench soak rebuild local invoke lint format build validate lock clean
@@ -14,37 +14,38 @@ help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
 		printf '  make %-10s %s\n' "$$target" "$$text"; done
 
-demo: $(READY) ## Build, start everything, run a reminder's life through the event topic, show what came of it
+demo: $(READY) ## Build, start everything, publish a reminder's life to the event topic and show the results
 	@$(BIN)/python -m local.demo
 
-test: lint ## Run everything CI runs: linters, types and all tests on real backends
+test: lint ## Run what CI runs: linters, types, import rules and tests on real backends
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-bench: $(READY) ## Measure the service beside the documented per-record way (about 11 minutes); draws docs/throughput.svg
+bench: $(READY) ## Measure the service beside the documented per-record way (11 minutes); parts: make bench BENCH='--only rebuild'
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for each
+soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for every event
 	@$(BIN)/python -m tests.soak $(SOAK)
 
 rebuild: $(READY) ## Rebuild the notifications from 100,000 events, and measure memory and speed
-	@$(BIN)/python -m tests.rebuild
+	@$(BIN)/python -m tests.soak.rebuild
 
-local: $(READY) ## Leave the service running on the embedded stack; says how to publish to it
+local: $(READY) ## Keep the service running on the embedded stack; prints how to use it
 	@$(BIN)/python -m local.serve
 
 invoke: $(READY) ## Run the built function on one sample: make invoke EVENT=events/reminder-created.json
 	@$(BIN)/python -m local.invoke $(EVENT)
 
-lint: $(READY) ## Check style and types
+lint: $(READY) ## Check style, types and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-build: $(READY) ## Build for AWS (python3.13 on arm64)
+build: $(READY) ## Build for AWS: the runtime and processor in template.yaml
 	$(BIN)/sam build
 
 validate: $(READY) ## Check the template
@@ -61,7 +62,7 @@ clean: ## Remove everything that was built or installed
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.txt
-	@test -n "$(PYTHON)" || { echo "No Python of 3.11 or newer was found: install one, or name it with make PYTHON=..." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found: install one, or name it with make PYTHON=..." >&2; exit 1; }
 	@echo "installing the locked packages into $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements.txt

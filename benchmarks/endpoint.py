@@ -1,7 +1,7 @@
-"""DynamoDB and SNS for benchmarks: they store what they get, in memory, and answer after a given delay.
+"""DynamoDB and SNS for benchmarks, in memory, and a relay to PostgreSQL, each with a delay on the wire.
 
-An emulator would be what is measured. This endpoint knows the requests of the service and of the baseline and nothing
-else; it refuses what it does not know. Run as `python -m benchmarks.endpoint DELAYS`, it prints its port.
+With a full emulator, we would measure the emulator. This endpoint knows only the requests of the service and of the
+baseline, and fails on others. `python -m benchmarks.endpoint DELAYS DATABASE_PORT` prints its two ports.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import operator
 import re
 import sys
 import zlib
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 Item = dict[str, Any]
@@ -35,7 +35,7 @@ class Backends:
         self._segments: dict[tuple[str, int], list[list[tuple[tuple[str, ...], Item]]]] = {}
 
     def answer(self, operation: str, body: bytes) -> tuple[int, bytes]:
-        """Return status and body of the answer to a request."""
+        """Return the status and the body of the answer to a request."""
         if not operation:
             return 200, self._publish(body)
         request = json.loads(body or b"{}")
@@ -50,7 +50,7 @@ class Backends:
         assert match is not None, statement["Statement"]
         item = dict(zip(_NAME.findall(match[2]), statement["Parameters"], strict=True))
         if _key(item) in self._table(match[1]):
-            return {"Error": {"Code": "DuplicateItem", "Message": "it is there"}}
+            return {"Error": {"Code": "DuplicateItem", "Message": "exists"}}
         self._table(match[1])[_key(item)] = item
         return {"TableName": match[1]}
 
@@ -61,7 +61,7 @@ class Backends:
 
     def _putitem(self, request: Any) -> tuple[int, Any]:
         table, item = self._table(request["TableName"]), request["Item"]
-        if request["ConditionExpression"] and _key(item) in table:  # each of them wants the key to be free
+        if request["ConditionExpression"] and _key(item) in table:  # every condition asks for a free key
             error = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
             return 400, {"__type": error, "message": "The conditional request failed", "Item": table[_key(item)]}
         table[_key(item)] = item
@@ -77,9 +77,9 @@ class Backends:
         return 200, {"Table": {"ItemCount": len(self._table(request["TableName"]))}}
 
     def _scan(self, request: Any) -> tuple[int, Any]:
-        """Answer with at most 1 MB of a segment, and of that with what the filter lets through."""
+        """Read at most 1 MB of a segment, and answer with the items that pass the filter."""
         name, number, total = request["TableName"], request["Segment"], request["TotalSegments"]
-        if (name, total) not in self._segments:  # nobody writes while the benchmark scans
+        if (name, total) not in self._segments:  # nothing is written while the benchmark scans
             segments: Any = [[] for _ in range(total)]
             for key, item in sorted(self._table(name).items()):
                 segments[zlib.crc32(key[0].encode()) % total].append((key, item))
@@ -112,7 +112,7 @@ class Backends:
         return _xml("PublishBatch", f"<Successful>{members}</Successful><Failed/>")
 
     def _dump(self, _: Any) -> tuple[int, Any]:
-        """Answer with all there is, and forget it."""
+        """Answer with everything, and start afresh."""
         messages = [
             value
             for body in self.published
@@ -137,7 +137,7 @@ def _xml(operation: str, result: str) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests come one after the other."""
+    """One connection; its requests come one after the other."""
 
     transport: asyncio.Transport
 
@@ -147,88 +147,49 @@ class Connection(asyncio.Protocol):
         self._data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer when a request is complete."""
+        """Answer once a request is complete."""
         self._data += data
-        end = self._data.find(b"\r\n\r\n")
-        if end < 0:
-            return
-        head = self._data[: end + 2]
-        length = _LENGTH.search(head)
-        body = self._data[end + 4 :]
-        if len(body) < int(length[1] if length else 0):
+        head, end, body = self._data.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head + b"\r\n")
+        if not end or len(body) < int(length[1] if length else 0):
             return
         self._data = b""
-        target = _TARGET.search(head)
+        target = _TARGET.search(head + b"\r\n")
         operation = target[1].decode() if target else ""
         status, answer = self._backends.answer(operation, body)
         answer = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(answer), answer)
         delay = 0.0 if operation == "Dump" else self._delays["dynamodb" if operation else "sns"]
-        if delay:
-            asyncio.get_running_loop().call_later(delay, self.transport.write, answer)
+        asyncio.get_running_loop().call_later(delay, self.transport.write, answer)
+
+
+async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Pass bytes on after a delay, until the connection ends."""
+    loop = asyncio.get_running_loop()
+    while data := await reader.read(65536):
+        if seconds:
+            loop.call_later(seconds, writer.write, data)
         else:
-            self.transport.write(answer)
-
-
-class Delay(asyncio.Protocol):
-    """Passes bytes on after a delay."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self.other: Delay | None = None
-        self._early: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def join(self, other: "Delay") -> None:
-        """Pass on to another connection, first what came meanwhile."""
-        self.other, other.other = other, self
-        for data in self._early:
-            self.data_received(data)
-
-    def data_received(self, data: bytes) -> None:
-        """Pass it on."""
-        if self.other is None:
-            self._early.append(data)
-        elif self._seconds:
-            asyncio.get_running_loop().call_later(self._seconds, self.other.transport.write, data)
-        else:
-            self.other.transport.write(data)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """Close the other side."""
-        if self.other is not None:
-            self.other.transport.close()
+            writer.write(data)
+    writer.close()
 
 
 async def serve(delays: dict[str, float], database_port: int) -> None:
     """Serve until the process is ended; print the ports, of AWS and of PostgreSQL."""
-    loop = asyncio.get_running_loop()
     backends = Backends()
-    aws = await loop.create_server(lambda: Connection(backends, delays), "127.0.0.1", 0)
-    tasks = set()
+    aws = await asyncio.get_running_loop().create_server(lambda: Connection(backends, delays), "127.0.0.1", 0)
 
-    async def connect(client: Delay) -> None:
-        _, server = await loop.create_connection(lambda: Delay(0), "127.0.0.1", database_port)
-        client.join(server)
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        database_reader, database_writer = await asyncio.open_connection("127.0.0.1", database_port)
+        await asyncio.gather(
+            relay(reader, database_writer, delays["postgresql"]),
+            relay(database_reader, writer, 0),
+            return_exceptions=True,
+        )
 
-    def accept() -> Delay:
-        client = Delay(delays["postgresql"])
-        task = loop.create_task(connect(client))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        return client
-
-    postgresql = await loop.create_server(accept, "127.0.0.1", 0)
+    postgresql = await asyncio.start_server(accept, "127.0.0.1", 0)
     print(*(server.sockets[0].getsockname()[1] for server in (aws, postgresql)), flush=True)
     await asyncio.gather(aws.serve_forever(), postgresql.serve_forever())
 

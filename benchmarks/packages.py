@@ -1,25 +1,18 @@
-"""The built packages: the service's own, and the baseline as `sam build` packages a function by itself."""
+"""The built packages: the service's, and the baseline as `sam build` packages a function without a Makefile."""
 
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from local.deployment import ROOT, build
+from local.deployment import ROOT
+from local.invoke import Package
 
-_RUNTIME = f"python{sys.version_info.major}.{sys.version_info.minor}"
-# What the baseline imports, at the versions that the service has.
-_REQUIREMENTS = {
-    "aws-lambda-powertools": "[tracer]",
-    "boto3": "",
-    "botocore": "",
-    "psycopg": "[binary]",
-    "pydantic": "",
-}
+# What the baseline imports, at the service's versions.
+_REQUIREMENTS = ("aws-lambda-powertools[tracer]", "boto3", "botocore", "psycopg[binary]", "pydantic")
 _TEMPLATE = f"""
 Transform: AWS::Serverless-2016-10-31
 Resources:
@@ -28,45 +21,8 @@ Resources:
     Properties:
       CodeUri: source/
       Handler: benchmarks.baseline.traced.lambda_handler
-      Runtime: {_RUNTIME}
+      Runtime: python{sys.version_info.major}.{sys.version_info.minor}
 """
-
-
-@dataclass(frozen=True)
-class Package:
-    """A built function: its folders in the order of the runtime's path, and its handler."""
-
-    folders: tuple[Path, ...]
-    handler: str
-
-    def unzipped_mib(self) -> float:
-        """Return the size of its files."""
-        return sum(path.stat().st_size for path in self._files()) / 2**20
-
-    def zipped_mib(self, scratch: Path) -> float:
-        """Return the size of its archive, packed as SAM packs it; the archive is made in a scratch folder."""
-        archive = scratch / "package.zip"
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-            for number, path in enumerate(self._files()):
-                file.write(path, f"{number}/{path.name}")
-        return archive.stat().st_size / 2**20
-
-    def has_bytecode(self) -> bool:
-        """Tell whether the package brings its modules compiled."""
-        return any(path.suffix == ".pyc" for path in self._files())
-
-    def _files(self) -> list[Path]:
-        return [path for folder in self.folders for path in folder.rglob("*") if path.is_file()]
-
-
-def build_service(directory: Path, *, for_this_machine: bool) -> Package:
-    """Build the real template, for this machine's Python and processor or for those it is deployed to."""
-    if for_this_machine:
-        build(directory)
-    else:
-        _sam_build(ROOT, directory)
-    folders = (directory / "EventServiceFunction", directory / "DependenciesLayer" / "python")
-    return Package(folders, "event_service.handler.lambda_handler")
 
 
 def build_baseline(directory: Path) -> Package:
@@ -74,24 +30,35 @@ def build_baseline(directory: Path) -> Package:
     source = directory / "source"
     for package in ("benchmarks/baseline", "event_service"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
-    requirements = [f"{name}{extra}=={version(name)}\n" for name, extra in _REQUIREMENTS.items()]
-    (source / "requirements.txt").write_text("".join(requirements))
+    pinned = [f"{requirement}=={version(requirement.partition('[')[0])}\n" for requirement in _REQUIREMENTS]
+    (source / "requirements.txt").write_text("".join(pinned))
     (directory / "template.yaml").write_text(_TEMPLATE)
-    _sam_build(directory, directory / "built")
+    sam_build(directory, directory / "built")
     return Package((directory / "built" / "Baseline",), "benchmarks.baseline.traced.lambda_handler")
 
 
-def _sam_build(project: Path, directory: Path) -> None:
-    tools = Path(sys.executable).parent  # `sam`, and the Python of the runtime by its name
+def sam_build(project: Path, directory: Path) -> None:
+    """Run `sam build` in a project, as on the command line."""
+    tools = Path(sys.executable).parent  # `sam`, and the runtime's Python by its name
     path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"SAM_CLI_TELEMETRY": "0", "PYTHON": sys.executable, "PATH": path}
+    command = [str(tools / "sam"), "build", "--build-dir", str(directory)]
     done = subprocess.run(
-        [tools / "sam", "build", "--build-dir", directory],
-        cwd=project,
-        env=os.environ | {"SAM_CLI_TELEMETRY": "0", "PYTHON": sys.executable, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=project, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"`sam build` failed:\n{done.stdout}{done.stderr}")
+
+
+def files_of(package: Package) -> list[Path]:
+    """Return the package's files."""
+    return [path for folder in package.folders for path in folder.rglob("*") if path.is_file()]
+
+
+def zipped_mib(package: Package, scratch: Path) -> float:
+    """Return the size of its archive, packed as SAM packs it, in a scratch folder."""
+    archive = scratch / "package.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for number, path in enumerate(files_of(package)):
+            file.write(path, f"{number}/{path.name}")
+    return archive.stat().st_size / 2**20

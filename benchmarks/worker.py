@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: `python -m benchmarks.worker HANDLER BATCH BATCHES`; prints it as JSON."""
+"""One measurement in a fresh process, printed as JSON: `python -m benchmarks.worker HANDLER BATCH BATCHES`."""
 
 import contextlib
 import importlib
@@ -24,7 +24,7 @@ _DATA = {
 
 
 def batch_of(size: int, number: int) -> list[dict[str, Any]]:
-    """Return new reminders, as the producers publish them and SQS delivers them."""
+    """Return new reminders as SQS delivers them."""
     return [_record(f"reminder-{number}-{index}", f"user-{index % 100}") for index in range(size)]
 
 
@@ -53,7 +53,7 @@ def _record(name: str, user: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Warm up, then handle batches; only the handler's time counts."""
+    """Warm up, then handle batches; measure the handler only."""
     handler = importlib.import_module(sys.argv[1]).lambda_handler
     size, batches = int(sys.argv[2]), int(sys.argv[3])
     context = SimpleNamespace(

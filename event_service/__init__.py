@@ -13,7 +13,7 @@ What they speak of (pure)
     instants, strict_json, jsonb: times, JSON and numbers that lose nothing; errors: why a record failed
 
 How they reach the backends
-    database: PostgreSQL; aws, lean_clients, batches: AWS; config: the environment; deadline: the time there is
+    database: PostgreSQL; aws, data_plane, batches: AWS; config: the environment; deadline: the time there is
 
 The read API
     api: the routes; api_app, api_errors, api_models: what they have in common; event_history: reading the event store;

@@ -1,4 +1,4 @@
-"""The service's settings, read from the environment once."""
+"""The settings of the service, read from the environment once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class DatabaseSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "DatabaseSettings":
-        """Read `DATABASE_URL` or, where it is not set, the other `DATABASE_*` variables.
+        """Read `DATABASE_URL` or, if it is not set, the other `DATABASE_*` variables.
 
         Raises:
             ConfigurationError: one is missing or wrong.
@@ -29,18 +29,18 @@ class DatabaseSettings:
         if url := environment.get("DATABASE_URL"):
             return cls(url=url)
         if not environment.get("DATABASE_SECRET_ARN"):
-            raise ConfigurationError("DATABASE_SECRET_ARN is not set, and neither is DATABASE_URL")
+            raise ConfigurationError("neither DATABASE_SECRET_ARN nor DATABASE_URL is set")
         return cls(
-            secret_arn=_required(environment, "DATABASE_SECRET_ARN"),
-            host=_required(environment, "DATABASE_HOST"),
+            secret_arn=required(environment, "DATABASE_SECRET_ARN"),
+            host=required(environment, "DATABASE_HOST"),
             port=_whole_number(environment, "DATABASE_PORT", 5432),
-            name=_required(environment, "DATABASE_NAME"),
+            name=required(environment, "DATABASE_NAME"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of the function; `event_retention_days` 0 keeps events for ever."""
+    """The settings of the function; `event_retention_days` 0 keeps events forever."""
 
     event_store_table: str
     notification_topic_arn: str
@@ -58,8 +58,8 @@ class Settings:
 
         """
         return cls(
-            event_store_table=_required(environment, "EVENT_STORE_TABLE"),
-            notification_topic_arn=_required(environment, "NOTIFICATION_TOPIC_ARN"),
+            event_store_table=event_store_table(environment),
+            notification_topic_arn=required(environment, "NOTIFICATION_TOPIC_ARN"),
             database=DatabaseSettings.from_environment(environment),
             event_retention_days=event_retention_days(environment),
             service_name=environment.get("POWERTOOLS_SERVICE_NAME") or "event-service",
@@ -68,26 +68,32 @@ class Settings:
 
 
 def event_store_table(environment: Mapping[str, str]) -> str:
-    """Return the name of the event store's table, for those who need no other setting.
+    """Return the name of the event store's table.
 
     Raises:
         ConfigurationError: it is missing.
 
     """
-    return _required(environment, "EVENT_STORE_TABLE")
+    return required(environment, "EVENT_STORE_TABLE")
 
 
 def event_retention_days(environment: Mapping[str, str]) -> int:
-    """Return how long events are kept, for those who need few settings; 0: for ever.
+    """Return how long events are kept, in days; 0 means forever.
 
     Raises:
-        ConfigurationError: it is no whole number.
+        ConfigurationError: it is not a whole number.
 
     """
     return _whole_number(environment, "EVENT_RETENTION_DAYS", 0)
 
 
-def _required(environment: Mapping[str, str], name: str) -> str:
+def required(environment: Mapping[str, str], name: str) -> str:
+    """Return the value of a variable.
+
+    Raises:
+        ConfigurationError: it is missing or empty.
+
+    """
     value = environment.get(name)
     if not value:
         raise ConfigurationError(f"{name} is not set")
@@ -97,5 +103,5 @@ def _required(environment: Mapping[str, str], name: str) -> str:
 def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = environment.get(name) or str(default)
     if not (text.isascii() and text.isdecimal()):
-        raise ConfigurationError(f"{name} is no whole number of 0 or more")
+        raise ConfigurationError(f"{name} is not a whole number of 0 or more")
     return int(text)

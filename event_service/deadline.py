@@ -1,4 +1,4 @@
-"""How much of an invocation is left."""
+"""How much time an invocation has left, and when to try again within it."""
 
 import random
 import time
@@ -6,40 +6,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-_ATTEMPTS: Final = 3
 _FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment, on the monotonic clock, by which the work of an invocation has to be over."""
+    """The moment, on the monotonic clock, by which the work has to be done."""
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """Return the deadline so many seconds from now."""
+        """Return the deadline `seconds` from now."""
         return cls(time.monotonic() + seconds)
 
     def remaining(self) -> float:
-        """Return the seconds left, 0 when it has passed."""
+        """Return the seconds left; 0 once it has passed."""
         return max(0.0, self.at - time.monotonic())
 
     def within(self, seconds: float) -> "Deadline":
-        """Return the moment so many seconds from now, or this one where it comes sooner."""
+        """Return the deadline `seconds` from now, or this one if it is sooner."""
         return Deadline(min(self.at, time.monotonic() + seconds))
 
     def attempts(self) -> Iterator[int]:
-        """Yield 0, 1, 2: pauses between them, longer each time and with full jitter, as long as there is time.
+        """Yield 0, 1, 2, … with pauses between them, longer each time and with full jitter, until the deadline.
 
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                pause = random.uniform(0, _FIRST_PAUSE_SECONDS * 4**attempt)  # noqa: S311  # no secret
-                if pause >= self.remaining():
-                    return
-                time.sleep(pause)
-            if not self.remaining():
-                return
+        attempt = 0
+        while self.remaining():
             yield attempt
+            attempt += 1
+            longest = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
+            pause = random.uniform(0, longest)  # noqa: S311  # not a secret
+            time.sleep(min(pause, self.remaining()))

@@ -1,69 +1,48 @@
-"""Stored events, read back and folded into the notifications they decide."""
+"""Stored events merged into notifications without facts, for a rebuild and an erasure.
+
+What subscribers were told stays in place: an event whose fact is stored, or waits in the outbox, counts as announced.
+One without a fact, because its batch died or is still running, gets it when it is applied.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Final
 
-from event_service.adapters.event_items import UNREADABLE, Item, data_of
-from event_service.codec.instants import Instant, usable_instant
-from event_service.codec.json_text import compose_object, dumps, parse_object
-from event_service.domain.event import Event, Rank
-from event_service.domain.projection import project, read_data
+from event_service.adapters.event_items import EVENT_TYPE, PK, USER_ID, Item, event_key, event_of, text_of
+from event_service.codec.json_text import dumps, json_object, raw_members, replace_unstorable
+from event_service.domain.event import KNOWN_TYPES, Event, EventKey, KnownType, Precedence, precedence
+from event_service.domain.facts import possible_fact_ids
+from event_service.domain.projection import check_data, project
 from event_service.errors import Rejected
 
+if TYPE_CHECKING:
+    from event_service.codec.instants import Instant
+
 # A page of 1 MB may hold many times that, compressed.
-_HELD_CHARACTERS = 4 * 1024 * 1024
+_HELD_CHARACTERS: Final = 4 * 1024 * 1024
+
+Refuse = Callable[[EventKey, str], None]
+_Place = tuple[str, str, str]
 
 
-def event_of(item: Item) -> Event:
-    """Return the event that an item of the event store holds; a fact's item has no user and is none here.
-
-    Raises:
-        Rejected: nothing that this service stores looks like it.
-
-    """
-    item_type, _, item_id = _text(item, "pk").partition("#")
-    try:
-        data = data_of(item)
-    except UNREADABLE as exc:
-        raise Rejected("invalid_field", "is missing or cannot be read", "eventData") from exc
-    parse_object(data, "eventData")
-    event = Event(
-        id=_text(item, "id"),
-        occurred_at=Instant(_text(item, "occurredAt")),
-        event_type=_text(item, "eventType"),
-        item_type=item_type,
-        item_id=item_id,
-        user_id=_text(item, "userId"),
-        user_email=_text(item, "userEmail") if "userEmail" in item else None,
-        causation_id=_text(item, "causationId") if "causationId" in item else None,
-        data=data,
-    )
-    if usable_instant(event.occurred_at) != event.occurred_at:
-        raise Rejected("invalid_field", "is not an instant as this service writes it", "occurredAt")
-    if event.event_type.partition(":")[0] != item_type:
-        raise Rejected("invalid_field", "does not agree with the item's key", "eventType")
-    if event.sk != item["sk"]["S"]:
-        raise Rejected("invalid_field", "with occurredAt does not agree with the item's key", "id")
-    return event
+def fact_ids(item: Item) -> list[str]:
+    """Return the ids that a fact of the event in an item may have."""
+    known = KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or "")
+    return possible_fact_ids(event_key(item), known.effect) if known else []
 
 
-def _text(item: Item, name: str) -> str:
-    try:
-        return str(item[name]["S"])
-    except KeyError as exc:
-        raise Rejected("invalid_field", "is missing or no text", name) from exc
+def merge_requests(items: Iterable[Item], facts: AbstractSet[str], refuse: Refuse) -> Iterator[list[str]]:
+    """Yield the requests that merge items with an effect, as `upkeep.merge` takes them.
 
-
-def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Iterator[list[str]]:
-    """Yield the requests that merge items with an effect, as `commands.merge` takes them.
-
-    Each list has one for a user's item, and is of bounded size. What today's code would reject goes to `refuse`.
-    Newest first is fastest: of an event that decides nothing only the validity counts.
+    Each list has one request per notification and is of bounded size. `facts` are the ids of the facts that exist.
+    What today's code would reject goes to `refuse`. Newest first is fastest: an event that decides nothing only has to
+    be valid.
     """
     requests: list[str] = []
     held = 0
-    for chain in _by_notification(items, refuse).values():
-        if request := _request(chain, refuse):
+    for items_of_one in _by_notification(items, refuse).values():
+        if request := _request(items_of_one, facts, refuse):
             requests.append(request)
             held += len(request)
         if held > _HELD_CHARACTERS:
@@ -73,42 +52,64 @@ def fold(items: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> Ite
         yield requests
 
 
-def _by_notification(
-    items: Iterable[Item], refuse: Callable[[Item, Rejected], None]
-) -> dict[tuple[str, str], list[Item]]:
-    found: dict[tuple[str, str], list[Item]] = defaultdict(list)
+def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Place, list[tuple[Item, KnownType]]]:
+    found: dict[_Place, list[tuple[Item, KnownType]]] = defaultdict(list)
     for item in items:
-        try:
-            found[_text(item, "userId"), _text(item, "pk").partition("#")[2]].append(item)
-        except Rejected as exc:
-            refuse(item, exc)
+        known = KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or "")
+        user_id = text_of(item, USER_ID)
+        if known and user_id is None:
+            refuse(event_key(item), f"{USER_ID}: is missing or not a text")
+        elif known and user_id is not None:
+            item_id = (text_of(item, PK) or "").partition("#")[2]
+            found[user_id, known.subject, item_id].append((item, known))
     return found
 
 
-def _request(chain: Iterable[Item], refuse: Callable[[Item, Rejected], None]) -> str | None:
-    """Return what merges the events of a notification; one after the other, because their data may be large."""
+def _request(items: Iterable[tuple[Item, KnownType]], facts: AbstractSet[str], refuse: Refuse) -> str | None:
+    """Return what merges the events of a notification, read one after the other because their data may be large."""
     first_seen: Instant | None = None
-    latest: tuple[Rank, str] | None = None
-    for item in chain:
+    deciding: tuple[Precedence, Event, KnownType, str] | None = None
+    announced: Precedence | None = None
+    for item, known in items:
         try:
             event = event_of(item)
-            if latest is None or event.rank > latest[0]:
-                latest = event.rank, project(event)
+            place = precedence(event, known.effect)
+            if deciding is None or place > deciding[0]:
+                deciding = place, event, known, project(event, known)
             else:
-                read_data(event)
+                check_data(event.data, raw_members(replace_unstorable(event.data)), known.effect)
         except Rejected as exc:
-            refuse(item, exc)
+            refuse(event_key(item), str(exc))
             continue
         first_seen = min(first_seen or event.occurred_at, event.occurred_at)
-    if latest is None:
+        if (announced is None or place > announced) and not facts.isdisjoint(fact_ids(item)):
+            announced = place
+    if deciding is None:
         return None
-    (_, deletion, event_id, pk), notification = latest
-    return compose_object(
+    _, event, known, notification = deciding
+    return json_object(
         {
-            "pk": dumps(pk),
-            "id": dumps(event_id),
-            "deletion": dumps(deletion),
+            "pk": dumps(event.pk),
+            "id": dumps(event.id),
+            "effect": dumps(known.effect),
+            "subject": dumps(known.subject),
             "firstSeen": dumps(first_seen),
+            "announced": _composite(announced),
             "notification": notification,
+        }
+    )
+
+
+def _composite(place: Precedence | None) -> str:
+    """Return a value of the SQL type `precedence` as JSON."""
+    if place is None:
+        return "null"
+    effects = ("create", "update", "delete")
+    return dumps(
+        {
+            "occurred_at": place.occurred_at,
+            "effect": effects[place.effect],
+            "event_id": place.id,
+            "stream": place.stream,
         }
     )

@@ -1,201 +1,185 @@
-"""The way of a batch: parse, append, apply, publish.
+"""How a batch is processed: parse, append, apply, publish, acknowledge.
 
-Each stage does its work for the whole batch at once. A record that fails at a stage leaves the batch there, with its
-reason; the others go on.
+Each step runs once for the whole batch. A record that fails at a step leaves the batch there, with its reason; the
+others continue. What may heal is attempted again until the deadline: an attempt within the invocation is like a
+redelivery, only sooner.
 """
 
+import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from event_service.adapters.event_items import check_size
-from event_service.adapters.event_store import EventStore
-from event_service.adapters.notifications import Notifications, ToApply
-from event_service.adapters.topic import Publisher
+from event_service.adapters.batching import in_halves
+from event_service.adapters.event_store import Appended
+from event_service.adapters.notifications import Applied, ProjectedEvent
 from event_service.deadline import Deadline
-from event_service.domain.envelope import open_envelope
-from event_service.domain.event import Event, EventKey, notification_id
-from event_service.domain.facts import Change, change_owed, fact_of, may_be_truncated
-from event_service.domain.formats import read_event
+from event_service.domain.event import Event, EventKey
+from event_service.domain.facts import PendingFact
 from event_service.domain.projection import project
-from event_service.errors import RecordError, Unavailable, internal_error, out_of_time
+from event_service.errors import RecordError, internal_error, out_of_time
+from event_service.parse import ParsedRecord, parse
+from event_service.relay import Failures, Relay, Relayed, acknowledge, publish, publish_orphaned
+from event_service.turns import turns
+
+# How long a batch waits for backends that the batch before had given up.
+_SECONDS_FOR_BACKENDS_DOWN: Final = 2
+
+
+@dataclass(slots=True)
+class Backends:
+    """The relay's backends, and the names of those that the last batch of this execution environment gave up."""
+
+    relay: Relay
+    down: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
-    """What does the work of the stages; `background` lets two of them go on side by side."""
+class Achieved:
+    """What the attempts of a batch have achieved, so that the next attempt does not do it again.
 
-    event_store: EventStore
-    notifications: Notifications
-    publisher: Publisher
-    background: Executor
-
-
-@dataclass(slots=True)
-class Entry:
-    """A record on its way; `error` is why it left the way.
-
-    `notification` is the row as the event makes it, as JSON; None where it makes none.
+    `appended` is by record number, `applied` by event key.
     """
 
-    event: Event | None = None
-    notification: str | None = None
-    error: RecordError | None = None
+    appended: dict[int, Appended] = field(default_factory=dict)
+    applied: dict[EventKey, Applied] = field(default_factory=dict)
+    relayed: Relayed = field(default_factory=Relayed)
 
 
-@dataclass(slots=True)
-class Report:
-    """What came of a batch: its entries in the order of the records, and what was done.
+@dataclass(frozen=True, slots=True)
+class RecordOutcome:
+    """A record's event, if it has one, and its error; None if it is done."""
 
-    `left_behind` has the facts of earlier batches that this one took along, each with its error if it has one.
+    event: Event | None
+    error: RecordError | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of a batch: the outcome of each record, in order, and what was achieved.
+
+    `orphaned` has the facts of earlier batches that this one took along, with an error if they did not get out.
     """
 
-    entries: list[Entry]
-    stored: int = 0
-    duplicates: int = 0
-    changes: list[Change] = field(default_factory=list)
-    published: int = 0
-    left_behind: dict[EventKey, RecordError | None] = field(default_factory=dict)
+    outcomes: list[RecordOutcome]
+    achieved: Achieved = field(default_factory=Achieved)
+    orphaned: dict[EventKey, RecordError | None] = field(default_factory=dict)
 
 
-def process(records: Sequence[Mapping[str, Any]], stages: Stages, deadline: Deadline) -> Report:
-    """Take the records of a batch as far as they go."""
-    report = Report([parse(record) if deadline.remaining() else Entry(error=out_of_time()) for record in records])
-    _append(report, stages, deadline)
-    _apply(report, stages, deadline)
-    _owe(report, stages, deadline)
-    _publish(report, stages, deadline)
-    return report
+def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: Deadline) -> BatchResult:
+    """Process the records of a batch until each is done or rejected, or the deadline comes."""
+    parsed: dict[int, ParsedRecord] = {}
+    errors: dict[int, RecordError | None] = {}
+    achieved, claimed, down = Achieved(), list[PendingFact](), frozenset[str]()
+    for numbers in turns(records):
+        turn = {
+            number: parse(records[number]) if deadline.remaining() else ParsedRecord(error=out_of_time())
+            for number in numbers
+        }
+        parsed |= turn
+        outcomes, claimed = _process(turn, achieved, backends, deadline)
+        errors |= outcomes
+        down |= _unavailable(outcomes)
+    backends.down = down
+    return BatchResult(
+        outcomes=[RecordOutcome(parsed[number].event, errors[number]) for number in range(len(records))],
+        achieved=achieved,
+        orphaned=publish_orphaned(claimed, backends.relay, deadline),
+    )
 
 
-def parse(record: Mapping[str, Any]) -> Entry:
-    """Validate a record; nothing of a rejected one is stored or applied."""
-    entry = Entry()
-    try:
-        entry.event = read_event(open_envelope(record))
-        entry.notification = project(entry.event) if entry.event.effect else None
-        check_size(entry.event, entry.notification)
-    except RecordError as exc:
-        entry.error = exc
-    except Exception as exc:  # noqa: BLE001  # a bug that one record brings out is no other record's failure
-        entry.error = internal_error(exc)
-    return entry
+def _process(
+    parsed: Mapping[int, ParsedRecord], achieved: Achieved, backends: Backends, deadline: Deadline
+) -> tuple[dict[int, RecordError | None], list[PendingFact]]:
+    """Attempt what is pending until nothing is left that may heal.
+
+    Returns:
+        For each record its error or None, and facts that earlier invocations left in the outbox.
+
+    """
+    errors: dict[int, RecordError | None] = {number: record.error for number, record in parsed.items()}
+    pending = {number: record for number, record in parsed.items() if record.error is None}
+    claimed: list[PendingFact] = []
+    impatient_from = time.monotonic() + _SECONDS_FOR_BACKENDS_DOWN
+    for _ in deadline.attempts():
+        outcomes, claimed = _attempt(pending, achieved, backends.relay, deadline)
+        errors |= outcomes
+        pending = {number: parsed[number] for number, error in outcomes.items() if error and error.retryable}
+        if not pending or (_unavailable(outcomes) <= backends.down and time.monotonic() > impatient_from):
+            break
+    return errors | {number: errors[number] or out_of_time() for number in pending}, claimed
 
 
-def _append(report: Report, stages: Stages, deadline: Deadline) -> None:
-    entries = [entry for entry in report.entries if entry.error is None]
-    events = [entry.event for entry in entries if entry.event is not None]
-    for entry, outcome in zip(entries, stages.event_store.append(events, deadline), strict=True):
+def _unavailable(outcomes: Mapping[int, RecordError | None]) -> frozenset[str]:
+    return frozenset(error.reason for error in outcomes.values() if error and error.retryable)
+
+
+def _attempt(
+    records: Mapping[int, ParsedRecord], achieved: Achieved, relay: Relay, deadline: Deadline
+) -> tuple[dict[int, RecordError | None], list[PendingFact]]:
+    """Take records through the steps, as far as they get."""
+    errors = append(records, achieved, relay, deadline)
+    events = {number: achieved.appended[number].event for number in records if number not in errors}
+    projected, failures = _project(events, records)
+    more, facts = apply(projected, achieved, relay, deadline)
+    failures |= more
+    failures |= publish(facts, achieved.relayed, relay, deadline)
+    published = [fact.key for fact in facts if fact.key not in failures]
+    more, claimed = acknowledge(published, relay, deadline, claim=not (errors or failures))
+    failures |= more
+    return {number: errors.get(number) or failures.get(events[number].key) for number in records}, claimed
+
+
+def append(
+    records: Mapping[int, ParsedRecord], achieved: Achieved, relay: Relay, deadline: Deadline
+) -> dict[int, RecordError]:
+    """Store each event once, and return the errors.
+
+    A duplicate is not done: the earlier delivery may have died before it applied or published. The outbox knows.
+    """
+    events = {
+        number: record.event for number, record in records.items() if record.event and number not in achieved.appended
+    }
+    errors: dict[int, RecordError] = {}
+    outcomes = in_halves([*events.values()], lambda chosen: relay.event_store.append(chosen, deadline), deadline)
+    for number, outcome in zip(events, outcomes, strict=True):
         if isinstance(outcome, RecordError):
-            entry.error = outcome
-        elif outcome == "stored":
-            report.stored += 1
+            errors[number] = outcome
         else:
-            # Not done: the earlier try may have died before it applied or published. The outbox knows.
-            report.duplicates += 1
-            if outcome == "forgotten":
-                entry.notification = None  # applied never again
+            achieved.appended[number] = outcome
+    return errors
 
 
-def _apply(report: Report, stages: Stages, deadline: Deadline) -> None:
-    """Apply each event once, however often it is in the batch."""
-    to_apply = {
-        entry.event.key: ToApply(entry.event, entry.notification)
-        for entry in report.entries
-        if entry.error is None and entry.event is not None and entry.notification is not None
-    }
-    report.changes, failures = stages.notifications.apply([*to_apply.values()], deadline)
-    _fail(report, failures)
+def _project(
+    events: Mapping[int, Event], records: Mapping[int, ParsedRecord]
+) -> tuple[dict[EventKey, ProjectedEvent], Failures]:
+    """Return the events with an effect and the notifications they make, each event once, and the failures."""
+    projected: dict[EventKey, ProjectedEvent] = {}
+    failures: Failures = {}
+    for number, event in events.items():
+        record = records[number]
+        if (known := event.known_type) is None:
+            continue
+        try:
+            # If an erasure has emptied the event since it was first stored, what is left of it is applied.
+            notification = record.notification if event is record.event else project(event, known)
+            projected[event.key] = ProjectedEvent(event, known, notification or "", record.published_at)
+        except Exception as exc:  # noqa: BLE001  # of one event, not of the others
+            failures[event.key] = exc if isinstance(exc, RecordError) else internal_error(exc)
+    return projected, failures
 
 
-def _owe(report: Report, stages: Stages, deadline: Deadline) -> None:
-    """Make the facts of events that changed nothing because a rebuild, which makes none, had applied them before."""
-    changed = {change.key for change in report.changes}
-    unchanging = {
-        entry.event.key: (entry.event, entry.notification)
-        for entry in report.entries
-        if entry.error is None and entry.event and entry.event.effect and entry.event.key not in changed
-    }
-    owed, failures = _facts_owed(dict(unchanging.values()), stages, deadline)
-    report.changes += owed
-    _fail(report, failures)
-
-
-def _facts_owed(
-    made: Mapping[Event, str | None], stages: Stages, deadline: Deadline
-) -> tuple[list[Change], dict[EventKey, RecordError]]:
-    """Take events with the notifications that they make, None of forgotten ones."""
-    events = [*made]
-    if not events:
-        return [], {}
-    failures: dict[EventKey, RecordError] = {}
-    kinds: dict[Event, str] = {}
-    try:
-        candidates = stages.notifications.possibly_without_fact(events, deadline)
-        events = [event for event in events if event.key in candidates]
-        ids = [notification_id(event.user_id, event.item_id) for event in events]
-        for event, stored in zip(events, stages.event_store.last_facts(ids, deadline), strict=True):
-            if isinstance(stored, Unavailable):
-                failures[event.key] = stored
-                continue
-            last_fact = max(stored, candidates[event.key], key=lambda rank: rank or ())
-            if kind := change_owed(last_fact, event):
-                kinds[event] = kind
-        return stages.notifications.owe(kinds, made, deadline) if kinds else [], failures
-    except Unavailable as exc:
-        return [], dict.fromkeys((event.key for event in events), exc)
-
-
-def _publish(report: Report, stages: Stages, deadline: Deadline) -> None:
-    """Publish the facts of the batch, then those that earlier batches left behind, as many as there is time for."""
-    failures, left_behind = _deliver_and_settle(report.changes, stages, deadline)
-    _fail(report, failures)
-    report.published = len(report.changes) - len(failures)
-    while left_behind:
-        taken = left_behind
-        failures, left_behind = _deliver_and_settle(taken, stages, deadline)
-        report.left_behind |= {change.key: failures.get(change.key) for change in taken}
-
-
-def _deliver_and_settle(
-    changes: Sequence[Change], stages: Stages, deadline: Deadline
-) -> tuple[dict[EventKey, RecordError], list[Change]]:
-    """Bring facts out and take them from the outbox; return the failures, and facts that others left behind."""
-    failures = _deliver(changes, stages, deadline)
-    done = [change.key for change in changes if change.key not in failures]
-    if changes and not done:
-        return failures, []  # what kept all of these from going out would keep others
-    try:
-        return failures, stages.notifications.settle(done, deadline)
-    except Unavailable as exc:
-        return failures | dict.fromkeys(done, exc), []
-
-
-def _deliver(changes: Sequence[Change], stages: Stages, deadline: Deadline) -> dict[EventKey, RecordError]:
-    """Store and publish the facts of changes, and return by the causing event's key the ones that failed."""
-    if not changes:
-        return {}
-    facts = [fact_of(change) for change in changes]
-    if any(may_be_truncated(fact) for fact in facts):
-        # Published without its data, a fact may come back through the queue: the whole has to be stored by then.
-        appended = stages.event_store.append(facts, deadline)
-        stored = [fact for fact, outcome in zip(facts, appended, strict=True) if not isinstance(outcome, RecordError)]
-        published = dict(zip((fact.key for fact in stored), stages.publisher.publish(stored, deadline), strict=True))
-    else:
-        publishing = stages.background.submit(stages.publisher.publish, facts, deadline)
-        appended = stages.event_store.append(facts, deadline)
-        published = dict(zip((fact.key for fact in facts), publishing.result(), strict=True))
-    failures: dict[EventKey, RecordError] = {}
-    for change, fact, outcome in zip(changes, facts, appended, strict=True):
-        error = outcome if isinstance(outcome, RecordError) else published[fact.key]
-        if error is not None:
-            failures[change.key] = error
-    return failures
-
-
-def _fail(report: Report, failures: Mapping[EventKey, RecordError]) -> None:
-    """Give every entry of a failed event its error: an event may be in a batch several times."""
-    for entry in report.entries:
-        if entry.error is None and entry.event is not None:
-            entry.error = failures.get(entry.event.key)
+def apply(
+    events: Mapping[EventKey, ProjectedEvent], achieved: Achieved, relay: Relay, deadline: Deadline
+) -> tuple[Failures, list[PendingFact]]:
+    """Apply events to their notifications; return the failures and the facts that wait in the outbox."""
+    failures: Failures = {}
+    facts: list[PendingFact] = []
+    for key, outcome in relay.notifications.apply(events.values(), deadline).items():
+        if isinstance(outcome, RecordError):
+            failures[key] = outcome
+            continue
+        achieved.applied.setdefault(key, outcome)
+        if outcome.fact:
+            facts.append(outcome.fact)
+    return failures, facts

@@ -1,4 +1,4 @@
-"""Serves the read API on this machine: HTTP requests as API Gateway would give them to the function."""
+"""Serves the read API on this machine: passes HTTP requests to the function as API Gateway would."""
 
 import re
 import socket
@@ -11,17 +11,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from local.deployment import ROOT
 
-PORT = 3000  # what `sam local start-api` uses, too
+PORT = 3000  # the port of `sam local start-api` too
 
 
 def resources() -> list[str]:
-    """Return the paths that the template gives to the function, the catch-all last."""
+    """Return the function's paths in the template, the catch-all last."""
     found = re.findall(r"^ +Path: (/\S*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     return sorted(found, key=lambda path: "+" in path)
 
 
 def proxy_event(target: str, paths: list[str]) -> dict[str, Any]:
-    """Return the event of a GET request: path and its parameters as they were sent, as a REST API has them."""
+    """Return the event of a GET request to a REST API: path and parameters as they were sent."""
     url = urlsplit(target)
     query = parse_qs(url.query, keep_blank_values=True)
     for resource in paths:
@@ -48,7 +48,7 @@ def proxy_event(target: str, paths: list[str]) -> dict[str, Any]:
 
 @contextmanager
 def served_api(answer: Callable[[dict[str, Any]], dict[str, Any]], port: int = PORT) -> Iterator[str]:
-    """Serve the function at this port, or at a free one where it is taken; yield the address."""
+    """Serve the function at this port, or at a free one if it is taken; yield the address."""
     paths = resources()
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ def served_api(answer: Callable[[dict[str, Any]], dict[str, Any]], port: int = P
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Write nothing: ids would be in it."""
+            """Log nothing: request lines contain ids."""
 
     with _server(port, Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -77,7 +77,7 @@ def served_api(answer: Callable[[dict[str, Any]], dict[str, Any]], port: int = P
 def _server(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
     try:
         with socket.create_connection(("localhost", port), timeout=1):
-            port = 0  # something answers there already, maybe at another address of this machine
+            port = 0  # something listens there already, perhaps on another address of this machine
     except OSError:
         pass
     try:

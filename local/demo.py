@@ -1,4 +1,4 @@
-"""`make demo`: a reminder's life, and what can go wrong in one, through the really deployed service."""
+"""`make demo`: a reminder's life, mishaps included, through the deployed service."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from local.world import UnexpectedError, World
 
 USER = {"userId": "user-a", "userEmail": "alice@example.com"}
 MALFORMED = '{"userId": "user-a", "itemId": '
-# What the scheduler sends, word for word; it asks minute by minute for what is due.
+# The scheduler's query, word for word; it runs every minute.
 SCHEDULER_SQL = (
     'SELECT "Notification"."id", "Notification"."userId", "Notification"."userEmail", "Notification"."deliverAt",'
     ' "Notification"."itemType", "Notification"."itemId", "Notification"."notificationData"'
@@ -25,7 +25,7 @@ SCHEDULER_SQL = (
 
 @dataclass(frozen=True)
 class Clock:
-    """The time the demo plays at: `at(3)` is its third second, `due` the minute at which the reminders are due."""
+    """The demo's time: `at(3)` is its third second, `due` the minute at which the reminders are due."""
 
     start: datetime
     due: datetime
@@ -35,7 +35,7 @@ class Clock:
 
 
 def main() -> int:
-    """Run the demo; return 0 if all is as it should be."""
+    """Run the demo; return 0 if everything is as expected."""
     stop_when_terminated()
     try:
         with (
@@ -43,9 +43,9 @@ def main() -> int:
             deployed_stack(Path(directory), {"MaxReceiveCount": "2"}, step) as (stack, deployment),
         ):
             _play(stack, deployment)
-        step("all is as it should be")
+        step("everything is as expected")
     except (UnexpectedError, DeploymentError) as exc:
-        print(f"\nNot as it should be: {exc}", file=sys.stderr)
+        print(f"\nNot as expected: {exc}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
@@ -83,11 +83,11 @@ def _play(stack: Stack, deployment: Deployment) -> None:
     world.publish("reminder:updated", update)
     world.wait("the update", lambda: len(world.events()) == 7)
     world.wait("an empty queue", lambda: world.waiting() == 0)
-    step("publishing: the same update once more, and a malformed message")
+    step("publishing: the same update again, and a malformed message")
     world.hurry()
     world.publish("reminder:updated", update)
     world.publish("reminder:created", MALFORMED)
-    step("publishing: an update from before that one, late")
+    step("publishing, late: an earlier update")
     world.publish("reminder:updated", reminder("rent", 10, "Pay the rent soon"))
     world.wait("the late update", lambda: len(world.events()) == 8)
     step("publishing: the first reminder is deleted")
@@ -108,18 +108,18 @@ def _show_and_check(world: World, clock: Clock) -> None:
 
     due = world.query(SCHEDULER_SQL, clock.due.strftime("%Y-%m-%dT%H:%M:%S.000+00:00"))
     rows = [(row[5], row[1], row[3].isoformat(), json.loads(row[6])["message"]) for row in due]
-    table("Due notifications, by the scheduler's own SQL (PostgreSQL)", ("item", "user", "due", "message"), rows)
+    table("Due notifications, by the scheduler's own query (PostgreSQL)", ("item", "user", "due", "message"), rows)
     _expect("the due notifications", [("meeting", "Stand-up meeting")], [(row[0], row[3]) for row in rows])
 
     facts = [(fact["eventType"], fact["eventData"]["itemId"], fact["occurredAt"]) for fact in world.facts()]
-    table("Facts that arrived from the notification topic (SNS to SQS)", ("fact", "item", "occurred at"), facts)
+    table("Facts received from the notification topic (SNS to SQS)", ("fact", "item", "occurred at"), facts)
     changes = [("created", "meeting"), ("created", "rent"), ("deleted", "rent"), ("updated", "rent")]
     _expect("the facts", [(f"notification:{kind}", item) for kind, item in changes], sorted(fact[:2] for fact in facts))
 
     dead = [(body, world.reason(message_id)) for message_id, body in world.dead_letters()]
-    table("In the dead-letter queue, with the reason from the log", ("message", "reason"), dead)
+    table("Dead letters, with the reason from the log", ("message", "reason"), dead)
     _expect("the dead-letter queue", [MALFORMED], [body for body, _ in dead])
-    _expect("the reason in the log", [True], ["is no JSON object" in reason for _, reason in dead])
+    _expect("the reason in the log", [True], ["JSON object" in reason for _, reason in dead])
     print()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,20 +16,15 @@ from local.stack import Stack, running_stack
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".aws-sam" / "local"
 _STACK_NAME = "event-service"
-# This machine's Python and processor instead of AWS's: the emulator runs the function right here.
-_TARGET = {
-    "PythonRuntime": f"python{sys.version_info.major}.{sys.version_info.minor}",
-    "Architecture": {"aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-}
 
 
 class DeploymentError(Exception):
-    """`sam` failed; the text is what it printed."""
+    """`sam` failed; the text is its output."""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A deployed service: what `sam deploy` says of it, by the names of the template's outputs."""
+    """A deployed service: the values of the template's outputs, by name."""
 
     outputs: dict[str, str]
 
@@ -40,9 +36,9 @@ class Deployment:
 def deployed_stack(
     directory: Path, parameters: dict[str, str], progress: Callable[[str], None]
 ) -> Iterator[tuple[Stack, Deployment]]:
-    """Build, start the stack with its data in a directory and deploy, which migrates; all is stopped at the end."""
+    """Build, start the stack with its data in a directory, and deploy; stop everything at the end."""
     with ThreadPoolExecutor(1) as background:
-        progress("building the function and its layer (sam build)")
+        progress("building the functions and their layer (sam build)")
         building = background.submit(build)
         with running_stack(directory, progress) as stack:
             building.result()
@@ -52,19 +48,35 @@ def deployed_stack(
 
 
 def build(directory: Path = BUILD) -> None:
-    """Build the function and its layer for this machine."""
-    _sam("build", "--cached", "--build-dir", str(directory), *_overrides(_TARGET))
+    """Build the functions and their layer for this machine's Python and processor."""
+    template = directory.with_suffix(".yaml")
+    template.parent.mkdir(parents=True, exist_ok=True)
+    template.write_text(_for_this_machine((ROOT / "template.yaml").read_text()))
+    sources = ("--template-file", str(template), "--base-dir", str(ROOT))
+    _sam("build", "--cached", *sources, "--build-dir", str(directory))
+
+
+def _for_this_machine(template: str) -> str:
+    """Return the template with this machine as its target: the emulator runs the functions right here."""
+    runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    architecture = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    package = f"{{ Runtime: {runtime}, Architecture: {architecture}, Makefile: layers/targets/local }}"
+    changed, count = re.subn(r"^(    Package: )\{.*\}$", rf"\g<1>{package}", template, flags=re.MULTILINE)
+    if count != 1:
+        raise DeploymentError(f"template.yaml names {count} targets instead of one")
+    return changed
 
 
 def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME, directory: Path = BUILD) -> Deployment:
-    """Deploy what was built, with these values of the template's parameters."""
+    """Deploy the build with these values of the template's parameters."""
     _sam(
         "deploy",
         "--template-file",
         str(directory / "template.yaml"),
         "--stack-name",
         name,
-        *_overrides(_TARGET | parameters),
+        "--parameter-overrides",
+        *(f"ParameterKey={key},ParameterValue={value}" for key, value in parameters.items()),
         environment=stack.environment(),
     )
     stacks = stack.client("cloudformation").describe_stacks(StackName=name)
@@ -74,18 +86,11 @@ def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME,
 
 
 def _mend_maximum_concurrency(stack: Stack, function: str) -> None:
-    """Make the number of it a number: the emulator takes over a template parameter as text, and stumbles over it."""
+    """Set it as a number: the emulator keeps the template parameter as text, and then fails on it."""
     client = stack.client("lambda")
     for mapping in client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]:
         concurrency = int(mapping["ScalingConfig"]["MaximumConcurrency"])
         client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": concurrency})
-
-
-def _overrides(parameters: dict[str, str]) -> list[str]:
-    return [
-        "--parameter-overrides",
-        *(f"ParameterKey={name},ParameterValue={value}" for name, value in parameters.items()),
-    ]
 
 
 def _sam(*arguments: str, environment: dict[str, str] | None = None) -> None:

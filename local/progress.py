@@ -1,4 +1,4 @@
-"""What a person sees of a long-running command: its steps with the time, and tables."""
+"""Output of the long-running commands: timed steps, and tables."""
 
 import time
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ _started = time.monotonic()
 
 
 def step(text: str) -> None:
-    """Tell what begins now, and how many seconds it took to get here."""
+    """Print the next step and the seconds since the start."""
     print(f"[{time.monotonic() - _started:5.1f} s] {text}", flush=True)
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows in columns as wide as they need to be."""
+    """Print rows as aligned columns."""
     cells = [list(heads), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     print(f"\n{title}")

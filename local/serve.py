@@ -1,4 +1,4 @@
-"""`make local`: leaves the deployed service running on the embedded stack and says how to use it."""
+"""`make local`: keeps the service running on the embedded stack and prints how to use it."""
 
 import json
 import os
@@ -19,28 +19,24 @@ _HELP = """
 The service is running. In another terminal:
 
   publish a sample event         .venv/bin/python -m local.publish events/reminder-created.json
+  publish one of your own        .venv/bin/python -m local.publish order:placed \\
+    '{{"userId": "me", "itemId": "1", "eventData": {{}}}}'
   run the built function on one  make invoke EVENT=events/reminder-created.json
-  read the event store           open {api}/docs
-  look at the notifications      psql {database_url} -c 'SELECT * FROM "notification"'
-  look at the event store        {aws} dynamodb scan --table-name {table}
-  publish one of your own        {aws} sns publish --topic-arn {topic} \\
-    --message '{{"userId": "me", "itemId": "1", "eventData": {{}}}}' \\
-    --message-attributes '{{"eventType": {{"DataType": "String", "StringValue": "order:placed"}}}}'
-  see the function's log         {aws} logs tail {log_group}
-  with Docker                    sam build --config-env local
-    sam local invoke EventServiceFunction --config-env local --docker-network host \\
-      --env-vars {environment_file} --event events/reminder-created.json
+  look at the event store        .venv/bin/python -m local.show events
+  look at the notifications      .venv/bin/python -m local.show notifications
+  see the function's log         .venv/bin/python -m local.show log
 
-The AWS CLI needs no account here, but a region and any key:
-  export AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
-Ctrl-C stops it, and its data goes with it."""
+In a browser, the read API:      {api}/docs
+For other tools: PostgreSQL is at {database_url}
+AWS is at {endpoint_url}, region us-east-1, with any key.
+Ctrl-C stops everything and discards the data."""
 
 
 def main() -> int:
     """Serve until Ctrl-C; return the exit status."""
     stop_when_terminated()
     if running():
-        print(f"`make local` is running already, with its data in {DIRECTORY.relative_to(ROOT)}/", file=sys.stderr)
+        print(f"`make local` is already running, with its data in {DIRECTORY.relative_to(ROOT)}/", file=sys.stderr)
         return 1
     try:
         with (
@@ -56,12 +52,8 @@ def main() -> int:
             print(
                 _HELP.format(
                     api=url,
-                    aws=f"aws --endpoint-url {stack.endpoint_url}",
                     database_url=stack.database_url,
-                    environment_file=_ENVIRONMENT_FILE.relative_to(ROOT),
-                    log_group=deployment["EventServiceLogGroupName"],
-                    table=deployment["EventStoreTableName"],
-                    topic=deployment["EventTopicArn"],
+                    endpoint_url=stack.endpoint_url,
                 ),
                 flush=True,
             )
@@ -75,7 +67,7 @@ def main() -> int:
 
 
 def function_environment(stack: Stack, deployment: Deployment) -> dict[str, str]:
-    """Return the environment in which the function finds the stack."""
+    """Return the environment that points the function at the stack."""
     return stack.environment() | {
         "EVENT_STORE_TABLE": deployment["EventStoreTableName"],
         "NOTIFICATION_TOPIC_ARN": deployment["NotificationTopicArn"],
@@ -83,7 +75,7 @@ def function_environment(stack: Stack, deployment: Deployment) -> dict[str, str]
 
 
 def _write_environment(stack: Stack, deployment: Deployment) -> None:
-    """Write the file that `sam local` takes the functions' environment from."""
+    """Write the functions' environment for `sam local --env-vars`."""
     environment = function_environment(stack, deployment)
     _ENVIRONMENT_FILE.write_text(
         json.dumps(dict.fromkeys(("EventServiceFunction", "ReadApiFunction"), environment), indent=2)

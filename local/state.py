@@ -1,4 +1,4 @@
-"""Where a running `make local` can be found: its stack and what is deployed on it."""
+"""How other commands find a running `make local`: its stack and deployment, in a file."""
 
 import json
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ _FILE = DIRECTORY / "stack.json"
 
 @contextmanager
 def announced(stack: Stack, deployment: Deployment) -> Iterator[None]:
-    """Let others find the stack as long as it runs."""
+    """Let other commands find the stack while the context is open."""
     _FILE.write_text(json.dumps({"stack": vars(stack), "outputs": deployment.outputs}))
     try:
         yield
     finally:
-        _FILE.unlink()
+        _FILE.unlink(missing_ok=True)
 
 
 def running() -> tuple[Stack, Deployment] | None:
-    """Return the stack of a running `make local`, or None where there is none."""
+    """Return the stack and deployment of a running `make local`, or None."""
     if not _FILE.exists():
         return None
     state = json.loads(_FILE.read_text())
     stack = Stack(**state["stack"])
-    # A process that was killed leaves its file behind.
+    # A killed process leaves its file behind.
     return (stack, Deployment(state["outputs"])) if answers(stack.endpoint_url) else None

@@ -1,4 +1,4 @@
-"""What surrounds the deployed service, for the demo and the end-to-end tests."""
+"""The surroundings of the deployed service, for the demo and the end-to-end tests: producers, subscribers, readers."""
 
 import json
 import time
@@ -15,11 +15,11 @@ _WAIT_SECONDS = 60
 
 
 class UnexpectedError(Exception):
-    """The service did not do what the demo shows."""
+    """The service did something other than the demo shows."""
 
 
 class World:
-    """Publishes events to the deployed service and reads back what came of them."""
+    """Publishes events to the deployed service and reads back the results."""
 
     def __init__(self, stack: Stack, deployment: Deployment) -> None:
         self._stack = stack
@@ -51,12 +51,12 @@ class World:
         )
 
     def hurry(self) -> None:
-        """Let failed records come back after 4 seconds instead of 3 minutes: nobody waits that long for a demo."""
+        """Redeliver failed records after 4 seconds instead of 3 minutes, which is too long for a demo."""
         queue = self._deployment["EventQueueUrl"]
         self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "4"})
 
     def events(self, stream: str | None = None) -> list[Any]:
-        """Return the stored events, of one stream or of all, in order."""
+        """Return the stored events of one stream, or of all, in order."""
         items = self._dynamodb.scan(TableName=self._deployment["EventStoreTableName"], ConsistentRead=True)["Items"]
         chosen = [item for item in items if stream in (None, item["pk"]["S"])]
         return sorted(chosen, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
@@ -71,28 +71,28 @@ class World:
         return sorted((json.loads(body) for _, body in self._receive(self._facts)), key=lambda fact: fact["occurredAt"])
 
     def dead_letters(self) -> list[tuple[str, str]]:
-        """Return the ids and the original texts of the messages that were given up."""
+        """Return the id and the published text of each dead letter."""
         messages = self._receive(self._deployment["EventDeadLetterQueueUrl"])
         return [(message_id, json.loads(body)["Message"]) for message_id, body in messages]
 
     def reason(self, message_id: str) -> str:
-        """Return why a record failed, from the function's log."""
+        """Return the reason a record failed, from the function's log."""
         group = self._deployment["EventServiceLogGroupName"]
         lines = (event["message"] for event in self._logs.filter_log_events(logGroupName=group)["events"])
         records = [json.loads(line) for line in lines if line.startswith("{")]
         return next((record["error"] for record in records if record.get("message_id") == message_id), "not in the log")
 
     def waiting(self) -> int:
-        """Return how many messages are in the event queue, being handled or not."""
+        """Return the number of messages in the event queue, waiting or in flight."""
         return sum(self._count(self._deployment["EventQueueUrl"]))
 
     def is_drained(self) -> bool:
-        """Tell whether the event queue is empty and the one bad message has been given up."""
+        """Return whether the event queue is empty and the one bad message is a dead letter."""
         return self.waiting() == 0 and self._count(self._deployment["EventDeadLetterQueueUrl"])[0] == 1
 
     @contextmanager
     def raw_delivery(self) -> Iterator[None]:
-        """Let the event topic deliver bare events meanwhile."""
+        """Have the event topic deliver bare events while the context is open."""
         self._set_raw_delivery("true")
         try:
             yield
@@ -109,7 +109,7 @@ class World:
         )
 
     def wait(self, what: str, done: Callable[[], bool]) -> None:
-        """Wait until something is done, within bounds."""
+        """Wait until `done()`; raise UnexpectedError after a minute."""
         give_up = time.monotonic() + _WAIT_SECONDS
         while not done():
             if time.monotonic() > give_up:

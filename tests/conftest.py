@@ -1,44 +1,53 @@
-"""The real backends that tests run against, started once; each test has a database, a table and a topic of its own."""
+"""The real backends that tests run against, started once; each test has its own database, table and topic."""
 
 import itertools
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import boto3
 import pytest
 
 from event_service.config import DatabaseSettings
 from event_service.migrate.schema import migrate
 from local.stack import Stack, create_database, running_stack
+from tests.support.aws import Aws, function_environment, make_aws
+from tests.support.sampling import FULL
+from tests.support.world import World
 
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_sns import SNSClient
-    from mypy_boto3_sqs import SQSClient
-
-FAULT_MATRIX = "fault matrix"  # the property in which tests/faults counts what it tried
+FAULT_MATRIX = "fault matrix"  # the property in which tests/faults counts its runs
 
 _numbers = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class Aws:
-    """A test's own event store table and notification topic, and a queue that the topic delivers to, raw."""
-
-    table: str
-    topic_arn: str
-    facts_queue_url: str
-    dynamodb: "DynamoDBClient"
-    sns: "SNSClient"
-    sqs: "SQSClient"
+def pytest_report_header() -> str:
+    """Say which share of the large matrices runs."""
+    return "large matrices: " + ("in full" if FULL else "a fixed sample (EVENT_SERVICE_TESTS=full runs everything)")
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def server_directories() -> Iterator[Callable[[], Path]]:
+    """Make directories for servers.
+
+    As root, PostgreSQL runs as another user, who cannot enter pytest's own directories once another session has
+    started: it withdraws everybody else's permissions.
+    """
+    with tempfile.TemporaryDirectory(prefix="event-service-") as directory:
+        Path(directory).chmod(0o755)
+        numbers = itertools.count()
+
+        def make() -> Path:
+            made = Path(directory) / str(next(numbers))
+            made.mkdir()
+            return made
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def stack(server_directories: Callable[[], Path]) -> Iterator[Stack]:
     """Run the stack for the whole session, with the environment pointing at it."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as running, pytest.MonkeyPatch.context() as patch:
+    with running_stack(server_directories()) as running, pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
             patch.delenv(name, raising=False)
         for name, value in running.environment().items():
@@ -65,55 +74,25 @@ def aws(stack: Stack) -> Aws:
     return make_aws(stack)
 
 
-def make_aws(stack: Stack) -> Aws:
-    """Make a table as the template has it, and a topic with a queue subscribed to it."""
-    number = next(_numbers)
-    dynamodb = boto3.client("dynamodb", endpoint_url=stack.endpoint_url)
-    sns = boto3.client("sns", endpoint_url=stack.endpoint_url)
-    sqs = boto3.client("sqs", endpoint_url=stack.endpoint_url)
-    table = f"event-store-{number}"
-    dynamodb.create_table(
-        TableName=table,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
-        AttributeDefinitions=[
-            {"AttributeName": "pk", "AttributeType": "S"},
-            {"AttributeName": "sk", "AttributeType": "S"},
-            {"AttributeName": "userId", "AttributeType": "S"},
-        ],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "by-user",
-                "KeySchema": [
-                    {"AttributeName": "userId", "KeyType": "HASH"},
-                    {"AttributeName": "sk", "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "ALL"},
-            }
-        ],
-    )
-    topic_arn = sns.create_topic(Name=f"notifications-{number}")["TopicArn"]
-    queue_url = sqs.create_queue(QueueName=f"facts-{number}")["QueueUrl"]
-    queue_arn = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn, Attributes={"RawMessageDelivery": "true"})
-    return Aws(table, topic_arn, queue_url, dynamodb, sns, sqs)
-
-
 @pytest.fixture
 def service_environment(stack: Stack, aws: Aws, database_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Set the function's environment, so that the handler works in-process."""
-    environment = stack.environment() | {
-        "DATABASE_URL": database_url,
-        "EVENT_STORE_TABLE": aws.table,
-        "NOTIFICATION_TOPIC_ARN": aws.topic_arn,
-    }
+    environment = function_environment(stack, aws, database_url)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return environment
 
 
+@pytest.fixture
+def world(aws: Aws, database_url: str, service_environment: dict[str, str]) -> Iterator[World]:
+    """An empty world in which the function can be invoked."""
+    world = World(aws, database_url)
+    yield world
+    world.close()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was tried and how often facts were published again."""
+    """Print how many faults were tried and how often facts were published again."""
     counted: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties:

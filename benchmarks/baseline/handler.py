@@ -1,7 +1,7 @@
-"""The baseline: the same job record by record, in the way Powertools documents.
+"""The baseline: the same job, record by record, as Powertools documents it.
 
-Validation, projection and facts are the service's own code, so that only the way of working differs. One per record:
-https://docs.aws.amazon.com/powertools/python/latest/utilities/batch/ and, against duplicates,
+Validation, projection and facts are the service's own code, so that only the way of working differs. The batch utility:
+https://docs.aws.amazon.com/powertools/python/latest/utilities/batch/; against duplicates:
 https://docs.aws.amazon.com/powertools/python/latest/utilities/idempotency/
 """
 
@@ -82,7 +82,7 @@ def handle(record: dict[str, Any]) -> None:
 
 
 def put(event: Event) -> None:
-    """Store an event unless it is there."""
+    """Store an event unless it is already stored."""
     try:
         dynamodb.put_item(
             TableName=os.environ["EVENT_STORE_TABLE"],

@@ -1,4 +1,4 @@
-"""The baseline with tracing, as Powertools' examples have it; it needs the X-Ray SDK, which is in its package only."""
+"""The baseline with tracing, as in Powertools' examples; only its own package contains the X-Ray SDK."""
 
 from aws_lambda_powertools import Tracer
 

@@ -1,38 +1,35 @@
-"""How AWS is reached: clients of botocore for what is rare, and endpoints for the lean clients (`lean_clients`).
+"""How AWS is reached: botocore clients, and the transport under the clients that every batch uses (`data_plane`).
 
-Credentials, region, endpoints and signatures are botocore's in both, and so is the event `before-send`, by which others
-(such as moto) take a request over.
+botocore resolves credentials, region, endpoint, proxies and certificates for both. Both emit its `before-send` event,
+through which a tracer or an emulator can answer a request itself.
 """
 
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.request import getproxies, proxy_bypass
 
 from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.config import Config
-from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.credentials import Credentials
-from botocore.exceptions import NoCredentialsError, NoRegionError
-from botocore.httpsession import get_cert_path
-from botocore.regions import EndpointResolver
+from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.exceptions import HTTPClientError, NoCredentialsError
+from botocore.handlers import add_recursion_detection_header
+from botocore.httpsession import URLLib3Session
 from botocore.session import Session
-from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
-from urllib3.connection import HTTPConnection
-from urllib3.util import parse_url
+from botocore.utils import get_environ_proxies
 
-MAX_CONCURRENT_REQUESTS: Final = 16  # what 100 events take: 4 to store their facts and 10 to publish them
+NO_RESPONSE: Final = (NoConnectionError, HTTPClientError)
+MAX_CONCURRENT_REQUESTS: Final = 16  # 100 events take 14: 4 store their facts and 10 publish them
 _CONNECT_SECONDS: Final = 1
 _READ_SECONDS: Final = 3
 
 
 def make_client(session: Session, service: str) -> Any:
-    """Return a client of botocore that does not retry and whose connects and reads have limits.
+    """Return a botocore client that does not retry and whose connects and reads have time limits.
 
-    They hold per address and per read of the socket; what ends the wait for a request is the deadline.
+    The limits hold per address and per read of the socket; the deadline ends the wait for a whole request.
     """
     return session.create_client(
         service,
@@ -47,88 +44,53 @@ def make_client(session: Session, service: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """An AWS service's URL, with credentials and connection pool; sends signed (SigV4) POST requests."""
+class Transport:
+    """Sends signed (SigV4) POST requests to the endpoint of a botocore client, over connections of its own."""
 
-    service: str
-    region: str
-    url: str
+    client: Any
     credentials: Credentials | None
-    connections: HTTPConnectionPool
-    session: Session
+    http: URLLib3Session
 
-    def post(self, operation: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Send a request and return status and body of its answer.
+    def post(self, operation: str, body: bytes, headers: Mapping[str, str]) -> AWSResponse:
+        """Send a request and return the response, whatever its status.
 
         Raises:
-            botocore.exceptions.NoCredentialsError: there are none.
-            urllib3.exceptions.HTTPError: there is no connection, or no answer in time.
+            botocore.exceptions.NoCredentialsError: there are no credentials.
+            botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError (`NO_RESPONSE`): there is no
+                connection, or no response in time.
 
         """
         if self.credentials is None:
             raise NoCredentialsError
-        request = AWSRequest("POST", self.url, data=body, headers={"User-Agent": "event-service", **headers})
-        if trace := os.environ.get("_X_AMZN_TRACE_ID"):  # Lambda finds traces, and endless loops, by it
-            request.headers["X-Amzn-Trace-Id"] = trace
-        SigV4Auth(self.credentials.get_frozen_credentials(), self.service, self.region).add_auth(request)
+        meta = self.client.meta
+        all_headers = {"User-Agent": "event-service", **headers}
+        add_recursion_detection_header({"headers": all_headers})  # Lambda finds traces and endless loops by it
+        request = AWSRequest("POST", meta.endpoint_url.rstrip("/") + "/", data=body, headers=all_headers)
+        # Frozen: credentials that expire are refreshed here, all parts at once.
+        credentials: Any = self.credentials.get_frozen_credentials()
+        SigV4Auth(credentials, meta.service_model.signing_name, meta.region_name).add_auth(request)
         prepared = request.prepare()
-        event = f"before-send.{self.service}.{operation}"
-        taken_over = self.session.emit_first_non_none_response(event, request=prepared)
-        if taken_over is not None:
-            return taken_over.status_code, taken_over.content
-        answer = self.connections.urlopen("POST", prepared.url, body=body, headers=dict(prepared.headers.items()))
-        return answer.status, answer.data
+        event = f"before-send.{meta.service_model.service_id.hyphenize()}.{operation}"
+        _, response = meta.events.emit_until_response(event, request=prepared)
+        return self.http.send(prepared) if response is None else response
 
 
-def make_endpoint(session: Session, service: str) -> Endpoint:
-    """Return the endpoint of a service that the environment and the configuration files say.
+def make_transport(session: Session, service: str) -> Transport:
+    """Return a transport to a service, configured as a botocore client in this environment would be.
 
     Raises:
-        botocore.exceptions.NoRegionError: they name no region.
+        botocore.exceptions.NoRegionError: no region is configured.
 
     """
-    region = session.get_config_variable("region")
-    if region is None:
-        raise NoRegionError
-    url = _configured_url(session, service) or _default_url(session, service, region)
-    return Endpoint(
-        service=service,
-        region=region,
-        url=url.rstrip("/") + "/",
-        credentials=session.get_credentials(),
-        connections=_connections(session, url),
-        session=session,
-    )
-
-
-def _configured_url(session: Session, service: str) -> str | None:
-    if session.get_config_variable("ignore_configured_endpoint_urls"):
-        return None
-    provider = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), service)
-    url: str | None = provider.provide()
-    return url
-
-
-def _default_url(session: Session, service: str, region: str) -> str:
-    endpoint = EndpointResolver(session.get_data("endpoints")).construct_endpoint(
-        service,
-        region,
-        use_dualstack_endpoint=bool(session.get_config_variable("use_dualstack_endpoint")),
-        use_fips_endpoint=bool(session.get_config_variable("use_fips_endpoint")),
-    )
-    return "https://" + (endpoint["hostname"] if endpoint else f"{service}.{region}.amazonaws.com")
-
-
-def _connections(session: Session, url: str) -> HTTPConnectionPool:
+    client = make_client(session, service)
     options: dict[str, Any] = {
-        "maxsize": MAX_CONCURRENT_REQUESTS,
-        "timeout": Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-        "retries": False,
-        "cert_reqs": "CERT_REQUIRED",
-        "ca_certs": session.get_config_variable("ca_bundle") or get_cert_path(verify=True),
-        "socket_options": [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
+        "verify": session.get_config_variable("ca_bundle") or True,
+        "proxies": get_environ_proxies(client.meta.endpoint_url),
+        "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
+        "max_pool_connections": MAX_CONCURRENT_REQUESTS,
+        "socket_options": [
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        ],
     }
-    parsed = parse_url(url)
-    proxy = None if proxy_bypass(parsed.host or "") else getproxies().get(parsed.scheme or "")
-    manager = ProxyManager(proxy, **options) if proxy else PoolManager(**options)
-    return manager.connection_from_url(url)
+    return Transport(client, session.get_credentials(), URLLib3Session(**options))

@@ -1,14 +1,13 @@
-"""How entries are sent in batch requests: side by side, again when that may help, in halves when one is to blame."""
+"""How entries are sent in batch requests: side by side, and in halves if one entry is to blame for a failure."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, wait
 from typing import Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
 
 from event_service.deadline import Deadline
-from event_service.errors import Unavailable, UnavailableReason, out_of_time
+from event_service.errors import Backend, RecordError, Unavailable, internal_error, out_of_time
 
 Entry = TypeVar("Entry")
 Answer = TypeVar("Answer")
@@ -32,7 +31,7 @@ _RETRYABLE_CODES: Final = frozenset(
     }
 )
 _SERVER_ERROR: Final = 500
-# Codes of a request refused for what one of its entries holds.
+# Codes of a request that is refused for what one of its entries holds.
 _CONTENT_CODES: Final = (
     "Validation",
     "InvalidParameter",
@@ -40,6 +39,14 @@ _CONTENT_CODES: Final = (
     "SerializationException",
     "BatchRequestTooLong",
 )
+
+
+class EntryRefused(Exception):
+    """A backend refused a request because of one of its entries; `error` is that entry's."""
+
+    def __init__(self, error: RecordError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def is_retryable(code: str) -> bool:
@@ -53,83 +60,87 @@ def is_transient(refusal: ClientError) -> bool:
     return is_retryable(refusal.response.get("Error", {}).get("Code", "")) or status >= _SERVER_ERROR
 
 
+def in_halves(
+    entries: Sequence[Entry], send: Callable[[Sequence[Entry]], Sequence[Answer]], deadline: Deadline
+) -> list[Answer | RecordError]:
+    """Send entries together; if one of them is to blame for a failure, in halves, so that it fails alone.
+
+    An unforeseen exception counts as the fault of an entry. `send` answers for each of its entries, in order.
+
+    Returns:
+        For each entry the answer, or its error.
+
+    """
+    try:
+        return [*send(entries)]
+    except RecordError as exc:
+        return [exc] * len(entries)
+    except Exception as exc:  # noqa: BLE001  # no entry may fail another
+        if len(entries) == 1 or not deadline.remaining():
+            error = exc.error if isinstance(exc, EntryRefused) else internal_error(exc)
+            return [error] * len(entries)
+    half = len(entries) // 2
+    return [*in_halves(entries[:half], send, deadline), *in_halves(entries[half:], send, deadline)]
+
+
 def send_in_batches(
     entries: Sequence[Entry],
-    send: Callable[[Sequence[Entry]], Sequence[Answer | Unavailable]],
+    send: Callable[[Sequence[Entry]], Sequence[Answer]],
     *,
-    backend: UnavailableReason,
+    backend: Backend,
     batches: Callable[[Sequence[Entry]], Iterable[Sequence[Entry]]],
     pool: Executor,
     deadline: Deadline,
-) -> list[Answer | Unavailable]:
-    """Send entries in batches side by side, and what failed retryably again, until the deadline.
+) -> list[Answer | RecordError]:
+    """Send entries in batches, side by side, each once.
 
-    `batches` cuts entries into batches; `send` sends one and answers for each of its entries, in order. A request
-    that is refused for what one entry holds is sent again in halves, so that the entry fails alone.
+    `batches` cuts entries into batches, in order; `send` sends one and answers for each of its entries, in order.
 
     Returns:
-        For each entry the answer or why there is none.
+        For each entry the answer, or why there is none.
 
     """
-    late = out_of_time()
-    answers: list[Answer | Unavailable] = [late] * len(entries)
-    pending = list(range(len(entries)))
 
-    def request(batch: Sequence[Entry]) -> Sequence[Answer | Unavailable]:
-        # It may have waited for its turn until the batch was answered: then it must not be sent any more.
-        return _send(batch, send, backend, deadline) if deadline.remaining() else [late] * len(batch)
+    def request(batch: Sequence[Entry]) -> Sequence[Answer]:
+        if not deadline.remaining():  # it waited so long for its turn that nobody waits for the answer
+            raise out_of_time()
+        return _send(batch, send, backend)
 
-    attempts = deadline.attempts()
-    while pending and next(attempts, None) is not None:
-        indexes = iter(pending)
-        requests = {pool.submit(request, batch): batch for batch in batches([entries[index] for index in pending])}
-        done, _ = wait(requests, timeout=deadline.remaining())
-        for future, batch in requests.items():
-            batch_answers = future.result() if future in done else [late] * len(batch)
-            for answer in batch_answers:
-                answers[next(indexes)] = answer
-        pending = [index for index in pending if is_worth_retrying(answers[index])]
-    return answers
-
-
-def is_worth_retrying(answer: object) -> bool:
-    """Tell whether an answer is a failure that another attempt may mend."""
-    return isinstance(answer, Unavailable) and answer.retryable
+    requests = {pool.submit(in_halves, batch, request, deadline): batch for batch in batches(entries)}
+    done, _ = wait(requests, timeout=deadline.remaining())
+    return [
+        answer
+        for future, batch in requests.items()
+        for answer in (future.result() if future in done else [out_of_time()] * len(batch))
+    ]
 
 
 def _send(
-    batch: Sequence[Entry],
-    send: Callable[[Sequence[Entry]], Sequence[Answer | Unavailable]],
-    backend: UnavailableReason,
-    deadline: Deadline,
-) -> Sequence[Answer | Unavailable]:
+    batch: Sequence[Entry], send: Callable[[Sequence[Entry]], Sequence[Answer]], backend: Backend
+) -> Sequence[Answer]:
+    """Send a batch, and translate the errors of AWS clients."""
     try:
         answers = send(batch)
     except ClientError as exc:
         code = exc.response.get("Error", {}).get("Code", "")
-        if len(batch) > 1 and code.startswith(_CONTENT_CODES) and deadline.remaining():
-            half = len(batch) // 2
-            return [
-                *_send(batch[:half], send, backend, deadline),
-                *_send(batch[half:], send, backend, deadline),
-            ]
         what = code or exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return [Unavailable(backend, f"answered {what}", retryable=is_transient(exc))] * len(batch)
-    except (
-        BotoCoreError,
-        HTTPError,
-        ValueError,
-    ) as exc:  # no connection, no answer in time, or one that cannot be read
-        return [Unavailable(backend, type(exc).__name__, retryable=True)] * len(batch)
+        error = Unavailable(backend, f"answered {what}", retryable=is_transient(exc))
+        if code.startswith(_CONTENT_CODES):
+            raise EntryRefused(error) from exc
+        raise error from exc
+    except UnicodeError:
+        raise  # a text that cannot be sent: the fault of its entry
+    except (BotoCoreError, ValueError) as exc:  # no connection, no answer in time, or an unreadable one
+        raise Unavailable(backend, type(exc).__name__, retryable=True) from exc
     if len(answers) != len(batch):
-        return [Unavailable(backend, "did not answer for every entry", retryable=True)] * len(batch)
+        raise Unavailable(backend, "did not answer for every entry", retryable=True)
     return answers
 
 
 def cut(
     entries: Sequence[Entry], *, count: int, size: int = 0, size_of: Callable[[Entry], int] = lambda _: 0
 ) -> Iterator[list[Entry]]:
-    """Cut entries, in order, into batches of at most so many and of at most this size in all."""
+    """Cut entries, in order, into batches of at most `count` entries and, in total, at most `size`."""
     batch: list[Entry] = []
     batch_size = 0
     for entry in entries:

@@ -9,9 +9,9 @@ from heapq import merge
 from typing import Any, Final, TypeVar
 
 from event_service.adapters.batching import cut, send_in_batches
-from event_service.adapters.event_items import UNREADABLE, Item, data_of
+from event_service.adapters.event_items import ITEM_ERRORS, Item, data_of
 from event_service.adapters.paging import ALL, Page, Span, decode_cursor, encode_cursor
-from event_service.codec.json_text import string_of, texts_of
+from event_service.codec.json_text import raw_members, string_value
 from event_service.deadline import Deadline
 from event_service.domain.event import FACT_TYPES, EventKey
 from event_service.domain.links import possible_facts
@@ -208,7 +208,7 @@ def stored_event(item: Item) -> StoredEvent:
             sk=item["sk"]["S"],
             id=item["id"]["S"],
             event_type=event_type,
-            user_id=texts.get("userId") or string_of(texts_of(data)["userId"]) or "",
+            user_id=texts.get("userId") or string_value(raw_members(data)["userId"]) or "",
             user_email=texts.get("userEmail"),
             occurred_at=item["occurredAt"]["S"],
             recorded_at=item["recordedAt"]["S"],
@@ -216,5 +216,5 @@ def stored_event(item: Item) -> StoredEvent:
             data=data,
             is_fact=event_type in FACT_TYPES and "userId" not in item,
         )
-    except UNREADABLE as exc:
+    except ITEM_ERRORS as exc:
         raise UnreadableItem(f"the event store's item {texts.get('pk')} {texts.get('sk')} cannot be read") from exc

@@ -1,97 +1,178 @@
-"""Events as the items of the event store."""
+"""Events as items of the event store: the only module that knows the names of the table's attributes.
+
+docs/data.md describes the attributes.
+"""
 
 import gzip
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from event_service.codec.instants import Instant, epoch_seconds
-from event_service.codec.json_text import same_value
-from event_service.domain.event import FACT_TYPES, Event, Rank
-from event_service.domain.facts import (
-    MAX_MESSAGE_BYTES,
-    Change,
-    fact_of,
-    message_of,
-    rank_of_cause,
-    same_fact_data,
-    stream_of_cause,
-)
+from event_service.codec.instants import Instant, epoch_seconds, parse_instant_or_none
+from event_service.codec.json_text import parse_object, same_value
+from event_service.domain.event import FACT_TYPES, Event, EventKey
+from event_service.domain.facts import same_fact_data
 from event_service.errors import Rejected
 
-# What an item of another writer, or of a damaged table, may cost whoever reads it.
-UNREADABLE: Final = (KeyError, OSError, EOFError, ValueError, RecursionError, zlib.error)
+Item = Mapping[str, Any]  # attribute name -> typed value: {"S": text}, {"B": bytes} or {"N": digits}
 
-Item = Mapping[str, Any]  # attribute name -> typed value, {"S": text}, {"B": bytes} or {"N": digits}
+PK: Final = "pk"
+SK: Final = "sk"
+ID: Final = "id"
+EVENT_TYPE: Final = "eventType"
+USER_ID: Final = "userId"
+USER_EMAIL: Final = "userEmail"
+OCCURRED_AT: Final = "occurredAt"
+RECORDED_AT: Final = "recordedAt"
+CAUSATION_ID: Final = "causationId"
+EVENT_DATA: Final = "eventData"
+EVENT_DATA_ENCODING: Final = "eventDataEncoding"
+EXPIRES_AT: Final = "expiresAt"  # the table's TTL attribute, in epoch seconds
+FORGOTTEN_AT: Final = "forgottenAt"  # set by an erasure
+BY_USER: Final = "by-user"  # the index by USER_ID and SK
+# What `event_of` reads.
+EVENT_ATTRIBUTES: Final = (
+    PK,
+    SK,
+    ID,
+    EVENT_TYPE,
+    USER_ID,
+    USER_EMAIL,
+    OCCURRED_AT,
+    CAUSATION_ID,
+    EVENT_DATA,
+    EVENT_DATA_ENCODING,
+)
 
+# Raised when reading an item that we did not write, or that is damaged.
+ITEM_ERRORS: Final = (KeyError, TypeError, OSError, EOFError, ValueError, RecursionError, zlib.error)
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items
 MAX_ITEM_BYTES: Final = 400 * 1024
-# A fact is about 1 KB, and a write unit is 1 KB: above this, compressing keeps it in one.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
+MAX_KEY_BYTES: Final = {PK: 2048, SK: 1024}
+# A fact is about 1 KB, and a write unit is 1 KB: above this size, compressing keeps it within one unit.
 _COMPRESS_ABOVE_BYTES: Final = 600
 _SECONDS_PER_DAY: Final = 86_400
-# Fits whatever its fact adds: below this, sizes need not be worked out.
-_CERTAINLY_FITS_BYTES: Final = 64 * 1024
+
+
+def key_of(pk: str, sk: str) -> dict[str, Any]:
+    """Return the primary key of an item."""
+    return {PK: {"S": pk}, SK: {"S": sk}}
+
+
+def event_key(item: Item) -> EventKey:
+    """Return the key of the event in an item."""
+    return item[PK]["S"], item[SK]["S"]
 
 
 def to_item(event: Event, recorded_at: Instant, retention_days: int = 0) -> Item:
-    """Return the item of an event; docs/data.md describes its attributes."""
+    """Return the item that stores an event; `retention_days` 0 keeps it forever."""
     texts = {
-        "pk": event.pk,
-        "sk": event.sk,
-        "id": event.id,
-        "eventType": event.event_type,
-        # A fact's eventData has the user; without the attribute it costs nothing in the index `by-user`.
-        "userId": None if event.is_fact else event.user_id,
-        "userEmail": event.user_email,
-        "occurredAt": event.occurred_at,
-        "recordedAt": recorded_at,
-        "causationId": event.causation_id,
+        PK: event.pk,
+        SK: event.sk,
+        ID: event.id,
+        EVENT_TYPE: event.event_type,
+        # A fact's data holds its user; without the attribute, the fact costs nothing in the index.
+        USER_ID: None if event.is_fact else event.user_id,
+        USER_EMAIL: event.user_email,
+        OCCURRED_AT: event.occurred_at,
+        RECORDED_AT: recorded_at,
+        CAUSATION_ID: event.causation_id,
     }
     item: dict[str, Any] = {name: {"S": text} for name, text in texts.items() if text is not None}
     if retention_days:
-        item["expiresAt"] = {"N": str(epoch_seconds(recorded_at) + retention_days * _SECONDS_PER_DAY)}
+        item[EXPIRES_AT] = {"N": str(epoch_seconds(recorded_at) + retention_days * _SECONDS_PER_DAY)}
     return item | data_attributes(event.data)
 
 
 def data_attributes(data: str) -> dict[str, Any]:
-    """Return the attributes that hold an event's `eventData`, compressed where that is smaller."""
+    """Return the attributes that hold an event's `eventData`, compressed if that is smaller."""
     raw = data.encode()
     if len(raw) > _COMPRESS_ABOVE_BYTES:
         compressed = gzip.compress(raw, compresslevel=6, mtime=0)
         if len(compressed) < len(raw):
-            return {"eventData": {"B": compressed}, "eventDataEncoding": {"S": "gzip"}}
-    return {"eventData": {"S": data}}
+            return {EVENT_DATA: {"B": compressed}, EVENT_DATA_ENCODING: {"S": "gzip"}}
+    return {EVENT_DATA: {"S": data}}
 
 
 def data_of(item: Item) -> str:
-    """Return the `eventData` of an item as the JSON text that was stored, or raise one of `UNREADABLE`."""
-    value = item["eventData"]
-    return gzip.decompress(value["B"]).decode() if "eventDataEncoding" in item else str(value["S"])
+    """Return the `eventData` of an item as the JSON text that was stored, or raise one of `ITEM_ERRORS`."""
+    value = item[EVENT_DATA]
+    return gzip.decompress(value["B"]).decode() if EVENT_DATA_ENCODING in item else str(value["S"])
 
 
-def rank_of_fact(item: Item) -> Rank:
-    """Return the rank of the event that caused the fact of an item, or raise one of `UNREADABLE`."""
-    _, _, change = item["eventType"]["S"].partition(":")
-    sk = f"{item['occurredAt']['S']}#{item['causationId']['S']}"
-    return rank_of_cause(stream_of_cause(data_of(item)), sk, change)
+def is_fact(item: Item) -> bool:
+    """Tell whether an item holds one of the service's own facts: they have no user attribute."""
+    return item.get(EVENT_TYPE, {}).get("S") in FACT_TYPES and USER_ID not in item
 
 
-def same_payload(event: Event, item: Item) -> bool:
-    """Tell whether an event says what the item of the same key says: type, user, cause and data."""
-    fact = event.event_type in FACT_TYPES and "userId" not in item
-    payload = {"eventType": event.event_type, "causationId": event.causation_id}
-    if not fact:
-        payload |= {"userId": event.user_id, "userEmail": event.user_email}
-    same_data = same_fact_data if fact else same_value
-    return all(_text(item, name) == value for name, value in payload.items()) and same_data(data_of(item), event.data)
+def is_forgotten(item: Item) -> bool:
+    """Tell whether an erasure has emptied an item."""
+    return FORGOTTEN_AT in item
 
 
-def _text(item: Item, name: str) -> str | None:
-    return item[name]["S"] if name in item else None
+def text_of(item: Item, name: str) -> str | None:
+    """Return a text attribute; None if the item does not have it."""
+    value = item.get(name, {}).get("S")
+    return None if value is None else str(value)
+
+
+def event_of(item: Item) -> Event:
+    """Return the event in an item, which must not be a fact.
+
+    Raises:
+        Rejected: the service would not have stored it like this; `field` is the attribute at fault.
+
+    """
+    item_type, _, item_id = _required(item, PK).partition("#")
+    try:
+        data = data_of(item)
+    except ITEM_ERRORS as exc:
+        raise Rejected("invalid_field", "is missing or cannot be read", EVENT_DATA) from exc
+    parse_object(data, EVENT_DATA, (EVENT_DATA,))
+    event = Event(
+        id=_required(item, ID),
+        occurred_at=Instant(_required(item, OCCURRED_AT)),
+        event_type=_required(item, EVENT_TYPE),
+        item_type=item_type,
+        item_id=item_id,
+        user_id=_required(item, USER_ID),
+        user_email=text_of(item, USER_EMAIL),
+        causation_id=text_of(item, CAUSATION_ID),
+        data=data,
+    )
+    if parse_instant_or_none(event.occurred_at) != event.occurred_at:
+        raise Rejected("invalid_field", "is not an instant as the service writes it", OCCURRED_AT)
+    if ":" in event.event_type and event.event_type.partition(":")[0] != item_type:
+        raise Rejected("invalid_field", "does not agree with the item's key", EVENT_TYPE)
+    if event.sk != _required(item, SK):
+        raise Rejected("invalid_field", "together with occurredAt does not agree with the item's key", ID)
+    return event
+
+
+def _required(item: Item, name: str) -> str:
+    text = text_of(item, name)
+    if text is None:
+        raise Rejected("invalid_field", "is missing or not a text", name)
+    return text
+
+
+def differing_fields(event: Event, item: Item) -> list[str]:
+    """Return the names of the fields in which an event differs from the stored event with the same key.
+
+    Raises one of `ITEM_ERRORS` if the item cannot be read.
+    """
+    payload = {EVENT_TYPE: event.event_type, CAUSATION_ID: event.causation_id}
+    same_data: Callable[[str, str], bool] = same_fact_data
+    if not is_fact(item) or event.event_type not in FACT_TYPES:
+        payload |= {USER_ID: event.user_id, USER_EMAIL: event.user_email}
+        same_data = same_value
+    names = [name for name, value in payload.items() if text_of(item, name) != value]
+    return names if same_data(data_of(item), event.data) else [*names, EVENT_DATA]
 
 
 def size_of(item: Item) -> int:
-    """Return the bytes an item counts for: names and values.
+    """Return the bytes that an item counts for: names and values.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     """
@@ -100,42 +181,3 @@ def size_of(item: Item) -> int:
 
 def _bytes(value: str | bytes) -> int:
     return len(value if isinstance(value, bytes) else value.encode())
-
-
-def check_size(event: Event, notification: str | None) -> None:
-    """Check that an event fits into the event store, and so does its fact, and that the fact can be published.
-
-    `notification` is what the event makes of one, see `projection.project`; None where it has no effect.
-
-    Raises:
-        Rejected: one of them does not fit.
-
-    """
-    texts = (notification or "", event.data, event.user_email or "", event.causation_id or "")
-    if sum(map(len, texts)) * 4 < _CERTAINLY_FITS_BYTES:  # a character has at most 4 bytes of UTF-8
-        return
-    _check_item(event)
-    if notification is not None:
-        # The instant and the kind of change are not known yet, but as wide as these.
-        created_at = f',"createdAt":"{event.occurred_at}"}}'
-        change = Change(
-            event.pk,
-            event.sk,
-            "created",
-            "-" * 36,
-            event.user_id,
-            event.user_email,
-            notification[:-1] + created_at,
-        )
-        fact = fact_of(change)
-        _check_item(fact)
-        if message_of(fact).size > MAX_MESSAGE_BYTES:
-            raise Rejected("too_large", "is too large for a fact to be published", "userEmail")
-
-
-def _check_item(event: Event) -> None:
-    item = to_item(event, event.occurred_at, retention_days=1)
-    if size_of(item) > MAX_ITEM_BYTES - 64:  # compressed, other digits may take a few bytes more
-        texts = {"eventData": event.data, "userEmail": event.user_email, "causationId": event.causation_id}
-        largest = max(texts, key=lambda name: len(texts[name] or ""))
-        raise Rejected("too_large", f"does not fit into an item of {MAX_ITEM_BYTES} bytes even compressed", largest)

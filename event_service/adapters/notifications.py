@@ -1,40 +1,49 @@
-"""The notifications table and the outbox of facts, in PostgreSQL: the work is done by functions of the migrations."""
+"""The notifications table and the outbox, in PostgreSQL; the functions of the migrations do the work."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import chain
+from typing import Final, Literal
 
-import psycopg
-
+from event_service.adapters.batching import EntryRefused, in_halves
 from event_service.adapters.postgres import Database
-from event_service.codec.json_text import compose_array, compose_object, dumps
+from event_service.codec.instants import Instant
+from event_service.codec.json_text import dumps, json_array, json_object
 from event_service.deadline import Deadline
-from event_service.domain.event import Event, EventKey, Rank, notification_id
-from event_service.domain.facts import Change, rank_of_cause
-from event_service.errors import Unavailable, out_of_time
+from event_service.domain.event import Event, EventKey, KnownType, precedence
+from event_service.domain.facts import PendingFact
+from event_service.errors import RecordError, Unavailable
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"
-_MERGED: Final = "SELECT * FROM merged_events(%s::json)"
-_OWE: Final = "SELECT * FROM owe_facts(%s::json)"
-_SETTLE: Final = "SELECT * FROM settle_outbox(%s::json, %s)"
-_FACTS_LEFT_BEHIND_AT_ONCE: Final = 10  # one request to SNS: the next are claimed when these are out
-_SECONDS_TO_PUBLISH_THEM: Final = 2
-_SECONDS_TO_WAIT_FOR_LOCKS: Final = 5  # in all; a statement waits 300 ms for each
-
-# Classes of SQLSTATE after which the same statement may succeed: lost connections, deadlocks, a lack of resources,
-# operators at work. https://www.postgresql.org/docs/16/errcodes-appendix.html
-_TRANSIENT: Final = ("08", "25", "40", "53", "57", "58")
-# And those that no row is to blame for: wrong credentials, database or privileges; functions that are not there.
-_MISCONFIGURED: Final = ("28", "3D", "42")
-_LOCKED: Final = "55P03"
+_ACKNOWLEDGE: Final = "SELECT * FROM acknowledge_facts(%s::json, %s)"
 
 
 @dataclass(frozen=True, slots=True)
-class ToApply:
-    """An event of a known type and the notification it makes (`projection.project`)."""
+class ProjectedEvent:
+    """An event of a known type, the notification it makes (`projection.project`) and when it was published."""
 
     event: Event
+    known: KnownType
     notification: str
+    published_at: Instant | None
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The notification that it concerns: user, subject, item."""
+        return self.event.user_id, self.known.subject, self.event.item_id
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of an event.
+
+    `late` is by how many seconds its notification is due after its time, because the service was late; None if it is on
+    time. `fact` waits in the outbox, from this call or an earlier one.
+    """
+
+    status: Literal["applied", "superseded", "duplicate"]
+    late: float | None
+    fact: PendingFact | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,141 +52,73 @@ class Notifications:
 
     database: Database
 
-    def apply(self, events: Sequence[ToApply], deadline: Deadline) -> tuple[list[Change], dict[EventKey, Unavailable]]:
-        """Apply events of known types.
-
-        Events of one item are applied oldest first. All keys have to differ.
+    def apply(self, events: Iterable[ProjectedEvent], deadline: Deadline) -> dict[EventKey, Applied | RecordError]:
+        """Apply events with different keys, those of one notification oldest first.
 
         Returns:
-            The changes whose facts wait in the outbox, now or from an earlier try, and by event key the events that
-            could not be applied.
+            For each event by its key what became of it, or its error.
 
         """
-        if not events:
-            return [], {}
-        # Also in halves the older events of an item come first, or their facts would never exist.
-        events = sorted(events, key=lambda each: each.event.rank)
-        return self._apply(events, deadline, deadline.within(_SECONDS_TO_WAIT_FOR_LOCKS))
+        groups: dict[tuple[str, str, str], list[ProjectedEvent]] = {}
+        for each in sorted(events, key=lambda each: precedence(each.event, each.known.effect)):
+            groups.setdefault(each.place, []).append(each)
+        if not groups:
+            return {}
 
-    def _apply(
-        self, events: Sequence[ToApply], deadline: Deadline, patience: Deadline
-    ) -> tuple[list[Change], dict[EventKey, Unavailable]]:
+        def apply_groups(chosen: Sequence[Sequence[ProjectedEvent]]) -> list[list[Applied | RecordError]]:
+            found = self._apply([*chain.from_iterable(chosen)], deadline)
+            return [[found[each.event.key] for each in group] for group in chosen]
+
+        outcomes: dict[EventKey, Applied | RecordError] = {}
+        for group, answers in zip(groups.values(), in_halves([*groups.values()], apply_groups, deadline), strict=True):
+            if not isinstance(answers, RecordError):
+                outcomes |= {each.event.key: answer for each, answer in zip(group, answers, strict=True)}
+            elif answers.retryable or len(group) == 1:
+                outcomes |= dict.fromkeys((each.event.key for each in group), answers)
+            else:  # one of a notification's events is to blame: each by itself, still oldest first
+                for each in group:
+                    (answer,) = in_halves([each], lambda one: [*self._apply(one, deadline).values()], deadline)
+                    outcomes[each.event.key] = answer
+        return outcomes
+
+    def _apply(self, events: Sequence[ProjectedEvent], deadline: Deadline) -> dict[EventKey, Applied | RecordError]:
+        rows = self.database.query(_APPLY, (json_array(map(_request, events)),), deadline)
+        outcomes: dict[EventKey, Applied | RecordError] = {}
+        for pk, sk, status, late, *fact in rows:
+            if status == "locked":
+                outcomes[pk, sk] = Unavailable("notifications", "another session holds the row", retryable=True)
+            else:
+                pending = PendingFact(pk, sk, *fact) if fact[0] is not None else None
+                outcomes[pk, sk] = Applied(status, late, pending)
+        return outcomes
+
+    def acknowledge(self, published: Iterable[EventKey], claims: int, deadline: Deadline) -> list[PendingFact]:
+        """Take facts that are stored and published out of the outbox, and claim up to `claims` orphaned ones.
+
+        `published` are the keys of the causing events. Orphaned facts were committed more than 15 minutes ago; the
+        oldest come first. The caller publishes what it gets; nobody else gets it within the next 15 minutes.
+
+        Raises:
+            RecordError: PostgreSQL is unavailable, a lock was held too long, or there was no time left.
+
+        """
+        keys = dumps([{"pk": pk, "sk": sk} for pk, sk in published])
         try:
-            rows = self._query(_APPLY, (compose_array(map(_request, events)),), deadline)
-            return [Change(*row) for row in rows], {}
-        except Unavailable as exc:
-            return [], dict.fromkeys((each.event.key for each in events), exc)
-        except psycopg.Error as exc:
-            failure = _failure(exc)
-            limit = patience if exc.sqlstate == _LOCKED else deadline
-            if len(events) == 1 or failure.retryable or _is_misconfiguration(exc) or not limit.remaining():
-                return [], dict.fromkeys((each.event.key for each in events), failure)
-        # PostgreSQL refused one of the rows, or somebody has it locked: in halves, that row fails alone.
-        half = len(events) // 2
-        changes, failures = self._apply(events[:half], deadline, patience)
-        more_changes, more_failures = self._apply(events[half:], deadline, patience)
-        return changes + more_changes, failures | more_failures
-
-    def settle(self, done: Iterable[EventKey], deadline: Deadline) -> list[Change]:
-        """Take facts that are stored and published out of the outbox, and return some that were left behind.
-
-        `done` are the keys of the causing events. Left behind is what was committed over 15 minutes ago, oldest first;
-        the caller publishes what it gets, and nobody else gets it in the next 15 minutes. With little time left there
-        is nothing to get.
-
-        Raises:
-            Unavailable: PostgreSQL did not do its part, or there was no time left.
-
-        """
-        keys = dumps([{"pk": pk, "sk": sk} for pk, sk in done])
-        claims = _FACTS_LEFT_BEHIND_AT_ONCE if deadline.remaining() > _SECONDS_TO_PUBLISH_THEM else 0
-        return [Change(*row) for row in self._ask(_SETTLE, (keys, claims), deadline)]
-
-    def possibly_without_fact(self, events: Iterable[Event], deadline: Deadline) -> dict[EventKey, Rank | None]:
-        """Return those of events that decide their rows and may have been applied without a fact.
-
-        With each comes the rank of the event that caused the last fact waiting for the same notification.
-
-        Raises:
-            Unavailable: PostgreSQL did not do its part, or there was no time left.
-
-        """
-        request = dumps([_place(event) for event in events])
-        return {
-            (pk, sk): rank_of_cause(*waiting) if waiting[0] is not None else None
-            for pk, sk, *waiting in self._ask(_MERGED, (request,), deadline)
-        }
-
-    def owe(self, kinds: Mapping[Event, str], made: Mapping[Event, str | None], deadline: Deadline) -> list[Change]:
-        """Let events that decide their rows have facts of these kinds; return what waits in the outbox now.
-
-        `made` has the notification that each makes (`projection.project`), None of a forgotten event.
-
-        Raises:
-            Unavailable: PostgreSQL did not do its part, or there was no time left.
-
-        """
-        requests = (
-            compose_object(
-                {name: dumps(text) for name, text in _place(event).items()}
-                | {"change": dumps(kind), "notification": made[event] or "null"}
-            )
-            for event, kind in kinds.items()
-        )
-        return [Change(*row) for row in self._ask(_OWE, (compose_array(requests),), deadline)]
-
-    def _ask(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
-        try:
-            return self._query(statement, parameters, deadline)
-        except psycopg.Error as exc:
-            raise _failure(exc) from exc
-
-    def _query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
-        """Run a statement, again after a transient failure as long as there is time.
-
-        Raises:
-            psycopg.Error: the last failure.
-            Unavailable: there was no time left to begin.
-
-        """
-        failure: psycopg.Error | None = None
-        for _ in deadline.attempts():
-            try:
-                return self.database.query(statement, parameters, deadline)
-            except psycopg.Error as exc:
-                if not _is_transient(exc):
-                    raise
-                failure = exc
-        raise failure or out_of_time()
+            return [PendingFact(*row) for row in self.database.query(_ACKNOWLEDGE, (keys, claims), deadline)]
+        except EntryRefused as exc:
+            raise exc.error from exc
 
 
-def _place(event: Event) -> dict[str, str]:
-    return {"pk": event.pk, "sk": event.sk, "notificationId": notification_id(event.user_id, event.item_id)}
-
-
-def _request(each: ToApply) -> str:
+def _request(each: ProjectedEvent) -> str:
     event = each.event
-    return compose_object(
+    return json_object(
         {
             "pk": dumps(event.pk),
             "sk": dumps(event.sk),
             "id": dumps(event.id),
-            "deletion": dumps(event.effect == "delete"),
+            "effect": dumps(each.known.effect),
+            "subject": dumps(each.known.subject),
+            "publishedAt": dumps(each.published_at),
             "notification": each.notification,
         }
     )
-
-
-def _is_transient(exc: psycopg.Error) -> bool:
-    return exc.sqlstate is None or exc.sqlstate.startswith(_TRANSIENT)  # none: there was no answer
-
-
-def _is_misconfiguration(exc: psycopg.Error) -> bool:
-    return exc.sqlstate is not None and exc.sqlstate.startswith(_MISCONFIGURED)
-
-
-def _failure(exc: psycopg.Error) -> Unavailable:
-    """Name the error and never quote it: PostgreSQL's messages quote values."""
-    hint = ": run `python -m event_service.migrate`" if exc.sqlstate == "42883" else ""
-    text = f"{type(exc).__name__} ({exc.sqlstate or 'no answer'}){hint}"
-    return Unavailable("notifications", text, retryable=_is_transient(exc))

@@ -1,6 +1,7 @@
-"""The connection to PostgreSQL: made when needed, kept between invocations, replaced when it is dead."""
+"""The connection to PostgreSQL: opened when needed, kept between invocations, replaced when it is dead."""
 
 import json
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -13,24 +14,49 @@ from psycopg import errors
 from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
+from event_service.adapters.batching import EntryRefused
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
+from event_service.errors import Unavailable, out_of_time
 
-_CONNECT_SECONDS: Final = 5
+_CONNECT_SECONDS: Final = 4
 _CONNECT_SECONDS_PER_ADDRESS: Final = 2
+# Below the 5 seconds that a change may take to be visible (contract, "On time": rescue_time() in the migrations).
 _STATEMENT_SECONDS: Final = 4.0
 # The certificates of Amazon RDS and, for RDS Proxy, of Amazon Trust Services.
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
 _CERTIFICATES: Final = Path(__file__).parent.parent / "certificates" / "rds-global-bundle.pem"
 
-SecretsClient = Callable[[], Any]  # makes the client of Secrets Manager, which not everyone needs
+# What the service relies on. Servers, databases and roles may have other defaults; a setting is sent only if they do,
+# because each SET pins the connection of an RDS Proxy.
+_SESSION_SETTINGS: Final = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "default_transaction_isolation": "read committed",  # apply_events() has to see what was committed while it waited
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+    "synchronous_commit": "on",
+}
+
+# Classes of SQLSTATE after which the same statement may succeed: lost connections, deadlocks, a lack of resources,
+# operators at work. https://www.postgresql.org/docs/16/errcodes-appendix.html
+_TRANSIENT: Final = ("08", "25", "40", "53", "57", "58")
+# And those that no row is to blame for: wrong credentials, database or privileges; functions that do not exist.
+_MISCONFIGURED: Final = ("28", "3D", "42")
+_LOCKED: Final = "55P03"
+_MIGRATION_MISSING: Final = ("42P01", "42883")
+
+SecretsClient = Callable[[], Any]  # creates the client of Secrets Manager, which not every caller needs
+
+
+class DatabaseRefused(psycopg.OperationalError):
+    """The database cannot be used as it is; the text names the setting."""
 
 
 class TimeLimitedConnection(psycopg.Connection[tuple[Any, ...]]):
     """A connection whose statements end within a time limit on this side.
 
-    PostgreSQL's own `statement_timeout` does nothing for a link that has gone silent, and setting it would pin the
-    connection of an RDS Proxy.
+    PostgreSQL's own `statement_timeout` does nothing for a link that has gone silent.
     """
 
     statement_seconds: float | None = None
@@ -40,35 +66,57 @@ class TimeLimitedConnection(psycopg.Connection[tuple[Any, ...]]):
         return super().wait(gen, interval, self.statement_seconds if timeout is None else timeout)
 
     def __del__(self, *_: object) -> None:
-        """Close it: it is kept as long as the execution environment lives, and then nobody is left to do so."""
+        """Close the connection: it is kept for the life of the execution environment, and nothing else closes it."""
         self.close()
 
 
 def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedConnection:
-    """Open an autocommit connection that makes no named prepared statements: those would pin an RDS Proxy's.
+    """Open an autocommit connection with every setting that the service relies on.
+
+    It makes no named prepared statements: those would pin the connection of an RDS Proxy.
 
     Raises:
-        psycopg.Error: it cannot be opened.
+        psycopg.Error: it cannot be opened; DatabaseRefused if the database's encoding is not UTF-8.
 
     """
     try:
-        return TimeLimitedConnection.connect(
+        connection = TimeLimitedConnection.connect(
             settings.url,
             autocommit=True,
             prepare_threshold=None,
             connect_timeout=_CONNECT_SECONDS_PER_ADDRESS,
             tcp_user_timeout=int(_STATEMENT_SECONDS * 1000),
             application_name="event-service",
+            client_encoding="UTF8",
             **({} if settings.url else connection_parameters(settings, secrets)),
         )
     except errors.ConnectionTimeout as exc:
         # psycopg leaves the attempt, with its socket, in a frame that the exception keeps alive in a cycle.
         traceback.clear_frames(exc.__traceback__)
         raise
+    try:
+        _prepare_session(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare_session(connection: TimeLimitedConnection) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseRefused(f"the database's encoding is {encoding}; event-service needs UTF8")
+    connection.statement_seconds = _STATEMENT_SECONDS
+    names = ", ".join(f"current_setting('{name}')" for name in _SESSION_SETTINGS)
+    found = connection.execute(f"SELECT {names}".encode()).fetchone() or ()
+    for (name, wanted), value in zip(_SESSION_SETTINGS.items(), found, strict=True):
+        if value != wanted and not (name == "synchronous_commit" and value != "off"):
+            connection.execute("SELECT set_config(%s, %s, false)", (name, wanted))
+    connection.statement_seconds = None
 
 
 def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) -> dict[str, Any]:
-    """Return the libpq parameters of an RDS endpoint, with user and password from the secret, in the form RDS has it.
+    """Return the libpq parameters of an RDS endpoint, with user and password from its secret.
 
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
     """
@@ -76,7 +124,7 @@ def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) ->
         secret = json.loads(secrets().get_secret_value(SecretId=settings.secret_arn)["SecretString"])
         user, password = secret["username"], secret["password"]
     except (BotoCoreError, ClientError, KeyError, TypeError, ValueError) as exc:
-        raise psycopg.OperationalError(f"the secret of the database cannot be read: {type(exc).__name__}") from exc
+        raise DatabaseRefused(f"the secret of the database cannot be read: {type(exc).__name__}") from exc
     return {
         "host": settings.host,
         "port": settings.port,
@@ -98,33 +146,40 @@ class Database:
         self._connection: TimeLimitedConnection | None = None
 
     def query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
-        """Run one statement and return its rows, once more on a new connection where the kept one was dead.
+        """Run one statement and return its rows; once more, on a new connection, if the kept one was dead.
 
         Raises:
-            psycopg.Error: PostgreSQL refused the statement, cannot be reached, or did not answer in time.
+            Unavailable: PostgreSQL cannot be reached, did not answer in time, or refused the statement for a reason
+                that no row is to blame for.
+            EntryRefused: it refused the statement because of one of the rows, or waited too long for a lock on one.
 
         """
-        if self._connection is not None:
-            try:
-                return self._run(self._connection, statement, parameters, deadline)
-            except psycopg.Error:
-                if self._connection is not None:
-                    raise
-        self._connection = self._connect(deadline)
-        return self._run(self._connection, statement, parameters, deadline)
+        if not deadline.remaining():
+            raise out_of_time()
+        try:
+            if self._connection is not None:
+                try:
+                    return self._run(self._connection, statement, parameters, deadline)
+                except psycopg.Error:
+                    if self._connection is not None:
+                        raise
+            self._connection = self._connect(deadline)
+            return self._run(self._connection, statement, parameters, deadline)
+        except psycopg.Error as exc:
+            raise translated(exc) from exc
 
     def _connect(self, deadline: Deadline) -> TimeLimitedConnection:
-        """Connect in another thread: nothing else limits the name server, the secret and all addresses together.
+        """Connect in another thread: nothing else limits name server, secret and all addresses together.
 
-        Every new connection reads the secret anew, and so finds a rotated password.
+        Every new connection reads the secret again, and so finds a rotated password.
         """
         connecting = self._pool.submit(connect, self._settings, self._secrets)
         try:
             return connecting.result(deadline.within(_CONNECT_SECONDS).remaining())
         except TimeoutError:
             connecting.cancel()
-            connecting.add_done_callback(_close)  # it may still come about
-            raise psycopg.OperationalError("there was no connection in time") from None
+            connecting.add_done_callback(_close)  # it may still succeed
+            raise DatabaseRefused("no connection in time") from None
 
     def _run(
         self, connection: TimeLimitedConnection, statement: str, parameters: Sequence[Any], deadline: Deadline
@@ -132,7 +187,7 @@ class Database:
         connection.statement_seconds = min(_STATEMENT_SECONDS, deadline.remaining())
         try:
             return connection.execute(statement, parameters).fetchall()
-        except psycopg.Error as exc:
+        except BaseException as exc:
             # Not idle: dead, or still waiting for an answer. Read-only: the writer until a failover, no longer.
             idle = connection.info.transaction_status == TransactionStatus.IDLE
             if not idle or isinstance(exc, errors.ReadOnlySqlTransaction):
@@ -144,3 +199,33 @@ class Database:
 def _close(connecting: Future[TimeLimitedConnection]) -> None:
     if not connecting.cancelled() and not connecting.exception():
         connecting.result().close()
+
+
+def translated(exc: psycopg.Error) -> Unavailable | EntryRefused:
+    """Return what a driver error means for the rows of its statement."""
+    state = exc.sqlstate or ""
+    if state == _LOCKED:
+        return EntryRefused(Unavailable("notifications", "a lock is held by another session", retryable=True))
+    retryable = not state or state.startswith(_TRANSIENT)
+    unavailable = Unavailable("notifications", describe(exc), retryable=retryable)
+    return unavailable if retryable or state.startswith(_MISCONFIGURED) else EntryRefused(unavailable)
+
+
+def describe(exc: psycopg.Error) -> str:
+    """Return the reason of a driver error, without any value: PostgreSQL's messages quote rows, names and passwords."""
+    name = type(exc).__name__
+    if isinstance(exc, DatabaseRefused):
+        return str(exc)
+    if exc.sqlstate:
+        hint = ": run `python -m event_service.migrate`" if exc.sqlstate in _MIGRATION_MISSING else ""
+        return f"{name} ({exc.sqlstate}){hint}"
+    if isinstance(exc, psycopg.ProgrammingError):
+        return "DATABASE_URL is not a libpq URL"
+    return f"{name}: {_without_values(str(exc))}"
+
+
+def _without_values(message: str) -> str:
+    """Return libpq's reason for a refused connection: errors at connection time carry no SQLSTATE."""
+    reason = re.split(r"failed: |FATAL: ", message.strip().splitlines()[0] if message.strip() else "no answer")[-1]
+    reason = re.sub(r"\"[^\"]*\"|'[^']*'", "…", reason.strip())
+    return re.sub(r"\b[\w.-]*\.[\w.-]+\b|\b[0-9a-fA-F:]*:[0-9a-fA-F:]+\b", "…", reason)

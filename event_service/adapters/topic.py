@@ -1,4 +1,4 @@
-"""The notification topic: where facts are published."""
+"""The notification topic, where facts are published."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -10,21 +10,21 @@ from event_service.adapters.batching import cut, is_retryable, send_in_batches
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
 from event_service.domain.facts import MAX_MESSAGE_BYTES, Message, message_of
-from event_service.errors import Unavailable
+from event_service.errors import RecordError, Unavailable
 
 _MESSAGES_PER_REQUEST: Final = 10  # https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 
 
 @dataclass(frozen=True, slots=True)
-class Publisher:
+class Topic:
     """The topic, and the client and threads to reach it with."""
 
     client: Any
-    topic_arn: str
+    arn: str
     pool: Executor
 
-    def publish(self, facts: Sequence[Event], deadline: Deadline) -> list[Unavailable | None]:
-        """Publish facts, and say for each None or why SNS did not take it."""
+    def publish(self, facts: Sequence[Event], deadline: Deadline) -> list[RecordError | None]:
+        """Publish facts; return for each None, or why SNS did not accept it."""
         batches = partial(
             cut, count=_MESSAGES_PER_REQUEST, size=MAX_MESSAGE_BYTES, size_of=lambda message: message.size
         )
@@ -38,7 +38,7 @@ class Publisher:
         )
 
     def _publish_batch(self, messages: Sequence[Message]) -> list[Unavailable | None]:
-        """Publish up to 10 messages of 256 KiB together; SNS answers 200 and names those that failed."""
+        """Publish up to 10 messages of 256 KiB in total; SNS answers 200 and names those that failed."""
         entries = [
             {
                 "Id": str(index),
@@ -49,7 +49,7 @@ class Publisher:
             }
             for index, message in enumerate(messages)
         ]
-        answer = self.client.publish_batch(TopicArn=self.topic_arn, PublishBatchRequestEntries=entries)
+        answer = self.client.publish_batch(TopicArn=self.arn, PublishBatchRequestEntries=entries)
         accepted = {success["Id"] for success in answer.get("Successful", [])}
         failed = {failure["Id"]: failure for failure in answer.get("Failed", [])}
         ids = [str(index) for index in range(len(messages))]

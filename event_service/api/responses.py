@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler import Response
 from event_service.adapters.paging import Page
 from event_service.api.app import ApiResponse
 from event_service.codec.instants import format_instant
-from event_service.codec.json_text import compose_array, compose_object, dumps
+from event_service.codec.json_text import dumps, json_array, json_object
 from event_service.domain.event import EventKey
 from event_service.domain.links import cause_of
 from event_service.domain.state import FieldChange, StoredEvent
@@ -24,8 +24,8 @@ def json_response(text: str) -> ApiResponse:
 
 def page_json(page: Page, facts: Facts) -> str:
     """Return a page of events; see `models.EventPage`."""
-    events = compose_array(event_json(event, facts) for event in page.events)
-    return compose_object({"events": events, "next": dumps(page.cursor)})
+    events = json_array(event_json(event, facts) for event in page.events)
+    return json_object({"events": events, "next": dumps(page.cursor)})
 
 
 def state_json(item: tuple[str, str], event: StoredEvent, at: str | None, facts: Facts) -> str:
@@ -39,13 +39,13 @@ def state_json(item: tuple[str, str], event: StoredEvent, at: str | None, facts:
         "state": "deleted" if event.effect == "delete" else "existing",
         "since": event.occurred_at,
     }
-    return compose_object({name: dumps(value) for name, value in fields.items()} | {"event": event_json(event, facts)})
+    return json_object({name: dumps(value) for name, value in fields.items()} | {"event": event_json(event, facts)})
 
 
 def changes_json(old: str | None, new: str, changes: Sequence[FieldChange]) -> str:
     """Return two states and what differs between them; see `models.ItemChanges`."""
-    fields = compose_array(change.to_json() for change in changes)
-    return compose_object({"old": "null" if old is None else old, "new": new, "changes": fields})
+    fields = json_array(change.to_json() for change in changes)
+    return json_object({"old": "null" if old is None else old, "new": new, "changes": fields})
 
 
 def event_json(event: StoredEvent, facts: Facts) -> str:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from event_service.catalogue.examples import examples_of, fact_example
 from event_service.catalogue.schemas import DATA_MODELS, any_format, fact_schema, schema_of
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
-from event_service.domain.state import Effect, effect_of, subject_of
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect, subject_of
+from event_service.domain.state import effect_of
 
 Json = dict[str, Any]
 

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from event_service.domain.event import Effect
 from event_service.domain.formats import CloudEvent, InstantText, PlainEvent
-from event_service.domain.state import Effect
 
 Json = dict[str, Any]
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from event_service.check.problems import judge, problems
 from event_service.check.shapes import records_in
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
-from event_service.domain.state import Effect, effect_of
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect
+from event_service.domain.state import effect_of
 from event_service.errors import RecordError
 
 _LINE_SUFFIXES: Final = (".ndjson", ".jsonl")

@@ -6,12 +6,12 @@ from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
-from event_service.codec.json_text import texts_of
+from event_service.codec.json_text import raw_members
 from event_service.codec.jsonb import check_numbers
 from event_service.domain.envelope import open_envelope
 from event_service.domain.event import KNOWN_TYPES, Event
 from event_service.domain.formats import problems_of
-from event_service.domain.projection import date_of
+from event_service.domain.projection import delivery_time
 from event_service.errors import RecordError, Rejected
 from event_service.parse import parse
 
@@ -45,16 +45,16 @@ def problems(record: Mapping[str, Any], error: RecordError) -> list[tuple[str, s
 def _data_problems(record: Mapping[str, Any]) -> Iterator[Rejected]:
     """Yield the problems in the data of a known type, whether or not other fields have problems."""
     envelope = open_envelope(record)
-    members = texts_of(envelope.text)
+    members = raw_members(envelope.text)
     event_type = envelope.values.get("eventType", envelope.attributes.get("eventType"))
     if "specversion" in envelope.values:
         event_type = envelope.values.get("type")
-        members = texts_of(data) if (data := members.get("data", "")).startswith("{") else {}
+        members = raw_members(data) if (data := members.get("data", "")).startswith("{") else {}
     data = members.get("eventData", "")
     if not isinstance(event_type, str) or event_type not in KNOWN_TYPES or not data.startswith("{"):
         return
     checks: list[Callable[[], object]] = [
-        partial(date_of, texts_of(data), KNOWN_TYPES[event_type]),
+        partial(delivery_time, raw_members(data), KNOWN_TYPES[event_type].effect),
         partial(check_numbers, data, "eventData"),
     ]
     for check in checks:

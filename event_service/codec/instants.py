@@ -1,4 +1,4 @@
-"""Instants as fixed-width UTC text, `2026-11-23T06:54:06.410000Z`: their order as text is their order in time."""
+"""Instants as fixed-width UTC text, `2026-11-23T06:54:06.410000Z`, so that text order is time order."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -17,26 +17,26 @@ _CYCLE = timedelta(days=146_097)  # the Gregorian calendar repeats every 400 yea
 def parse_instant(text: str) -> Instant:
     """Return the instant that an RFC 3339 date-time of any offset denotes.
 
-    Digits beyond microseconds are cut. A leap second counts as the first second of the next minute.
+    Digits beyond microseconds are truncated. A leap second counts as the first second of the next minute.
 
     Raises:
-        ValueError: it is no RFC 3339 date-time, or lies outside the years 1-9999 in UTC.
+        ValueError: it is not an RFC 3339 date-time, or lies outside the years 1-9999 in UTC.
 
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
-        raise ValueError("is no RFC 3339 instant")
+        raise ValueError("is not an RFC 3339 date-time")
     year, month, day, hour, minute, second = map(int, match.group(1, 2, 3, 4, 5, 6))
     fraction, sign, offset_hours, offset_minutes = match.group(7, 8, 9, 10)
     offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
     if offset_hours and (int(offset_hours) > 23 or int(offset_minutes) > 59):  # noqa: PLR2004
-        raise ValueError("is no RFC 3339 instant: its offset is out of range")
+        raise ValueError("is not an RFC 3339 date-time: its offset is out of range")
     leap = second == 60  # noqa: PLR2004
     try:
-        # The year 0000 is no `datetime` year, yet with a negative offset it may be the year 1 in UTC.
+        # `datetime` has no year 0, but with a negative offset the year 0000 may be the year 1 in UTC.
         local = datetime(year + _YEARS_PER_CYCLE * (year == 0), month, day, hour, minute, second - leap, tzinfo=UTC)
     except ValueError as exc:
-        raise ValueError("is no RFC 3339 instant: no such date or time") from exc
+        raise ValueError("is not an RFC 3339 date-time: there is no such date or time") from exc
     since_local = timedelta(seconds=leap, microseconds=int((fraction or "")[:6].ljust(6, "0")))
     since_local += offset if sign == "-" else -offset
     try:
@@ -44,12 +44,12 @@ def parse_instant(text: str) -> Instant:
     except OverflowError as exc:
         raise ValueError("lies outside the years 1-9999 in UTC") from exc
     if leap and moment.strftime("%H:%M:%S") != "00:00:00":
-        raise ValueError("is no RFC 3339 instant: a leap second ends a UTC day")
+        raise ValueError("is not an RFC 3339 date-time: a leap second ends a UTC day")
     return format_instant(moment)
 
 
-def usable_instant(value: object) -> Instant | None:
-    """Return the instant that a value denotes, if it is text and denotes one."""
+def parse_instant_or_none(value: object) -> Instant | None:
+    """Return the instant that a value denotes; None if it is not text or not an RFC 3339 date-time."""
     try:
         return parse_instant(value) if isinstance(value, str) else None
     except ValueError:
@@ -63,7 +63,7 @@ def format_instant(moment: datetime) -> Instant:
 
 
 def instant_from_epoch(milliseconds: int) -> Instant:
-    """Return the instant so many milliseconds after 1970.
+    """Return the instant `milliseconds` after the start of 1970 (UTC).
 
     Raises:
         ValueError: it lies outside the years 1-9999.
@@ -76,10 +76,10 @@ def instant_from_epoch(milliseconds: int) -> Instant:
 
 
 def epoch_seconds(instant: Instant) -> int:
-    """Return the whole seconds from 1970 to an instant."""
+    """Return the whole seconds from the start of 1970 to an instant."""
     return int(datetime.fromisoformat(instant).timestamp())
 
 
 def now() -> Instant:
-    """Return the present instant."""
+    """Return the current instant."""
     return format_instant(datetime.now(UTC))

@@ -1,43 +1,77 @@
-"""The event in its canonical form, and the types that have an effect."""
+"""The canonical event, the types that affect notifications, and the precedence of events."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 from uuid import UUID, uuid5
 
 from event_service.codec.instants import Instant
 
-Effect = Literal["upsert", "delete"]
-Rank = tuple[Instant, bool, str, str]
-EventKey = tuple[str, str]  # an event's stream in the event store and its place there
+Effect = Literal["create", "update", "delete"]
+EventKey = tuple[str, str]  # partition key and sort key of an event in the event store
 
-# What an event of a known type does to the user's notification for the item. Of every other type, events are stored
-# and nothing else. To teach the service a new type that schedules notifications, add it here.
-KNOWN_TYPES: Final[Mapping[str, Effect]] = {
-    "reminder:created": "upsert",
-    "reminder:updated": "upsert",
-    "reminder:deleted": "delete",
-    "notification:create": "upsert",
-    "notification:update": "upsert",
-    "notification:delete": "delete",
+
+@dataclass(frozen=True, slots=True)
+class KnownType:
+    """What events of a type do to the notification of a user, a subject and an item.
+
+    `create` and `update` both create or replace it, and both need `eventData.date`; they differ in precedence only.
+    `subject` is the item type whose notification it is: invoice 7 and reminder 7 of a user are two notifications.
+    """
+
+    effect: Effect
+    subject: str
+
+
+# To teach the service a type that schedules or cancels notifications, add it here. Events of every other type are only
+# stored.
+KNOWN_TYPES: Final[Mapping[str, KnownType]] = {
+    "reminder:created": KnownType("create", subject="reminder"),
+    "reminder:updated": KnownType("update", subject="reminder"),
+    "reminder:deleted": KnownType("delete", subject="reminder"),
+    # Commands: their item is the reminder.
+    "notification:create": KnownType("create", subject="reminder"),
+    "notification:update": KnownType("update", subject="reminder"),
+    "notification:delete": KnownType("delete", subject="reminder"),
 }
-# What this service publishes itself. Such an event has no effect when it comes back through the queue.
+# What the service itself publishes. Such an event has no effect when it comes back through the queue.
 FACT_TYPES: Final = frozenset({"notification:created", "notification:updated", "notification:deleted"})
 
-NAMESPACE: Final = UUID("6b1f2f0e-6d5c-5d0e-9c1f-8f6f1d0a7e55")  # of every UUIDv5 made here; never change it
+# At the same instant, a deletion beats an update and an update beats a creation. The enum `effect` has this order too.
+_EFFECTS: Final[Mapping[Effect, int]] = {"create": 0, "update": 1, "delete": 2}
+
+NAMESPACE: Final = UUID("6b1f2f0e-6d5c-5d0e-9c1f-8f6f1d0a7e55")  # of every UUIDv5 of the service; never change it
 
 
-def notification_id(user_id: str, item_id: str) -> str:
-    """Return the id of a user's notification for an item: a rebuild gives the same."""
-    return str(uuid5(NAMESPACE, json.dumps([user_id, item_id])))
+class Precedence(NamedTuple):
+    """Of the events of one notification, the greatest decides it. The SQL type `precedence` compares the same way.
+
+    Strings compare by code point.
+    """
+
+    occurred_at: Instant
+    effect: int
+    id: str
+    stream: str
+
+
+def subject_of(item_type: str) -> str:
+    """Return the subject that events of an item type concern: that of the known types, otherwise the item type."""
+    prefix = f"{item_type}:"
+    return next((known.subject for name, known in KNOWN_TYPES.items() if name.startswith(prefix)), item_type)
+
+
+def notification_id(user_id: str, subject: str, item_id: str) -> str:
+    """Return the id of a notification: the same whenever it is created, so that a rebuild gives the same rows."""
+    return str(uuid5(NAMESPACE, json.dumps([user_id, subject, item_id])))
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A validated event. `data` is the JSON text of its `eventData`, exactly as it was received.
+    """A validated event. `data` is the JSON text of its `eventData`, exactly as received.
 
-    `is_fact` tells a fact, which has its user in its data, from an event that only shares its type.
+    `is_fact` separates the service's own facts from events that another producer sends with the same type.
     """
 
     id: str
@@ -53,25 +87,30 @@ class Event:
 
     @property
     def pk(self) -> str:
-        """The stream of the event store it belongs to."""
+        """The event's stream: its partition key in the event store."""
         return f"{self.item_type}#{self.item_id}"
 
     @property
     def sk(self) -> str:
-        """Its place in the stream."""
+        """The event's position in its stream: its sort key in the event store."""
         return f"{self.occurred_at}#{self.id}"
 
     @property
     def key(self) -> EventKey:
-        """Its identity in the event store: stream and place."""
+        """The event's key in the event store."""
         return self.pk, self.sk
 
     @property
-    def rank(self) -> Rank:
-        """What decides between the events of a user's item: the greatest does, as `apply_events()` has it."""
-        return self.occurred_at, self.effect == "delete", self.id, self.pk
-
-    @property
-    def effect(self) -> Effect | None:
-        """What it does to a notification."""
+    def known_type(self) -> KnownType | None:
+        """What the event does to a notification; None if it is only stored."""
         return KNOWN_TYPES.get(self.event_type)
+
+
+def precedence_of(occurred_at: Instant, effect: Effect, event_id: str, stream: str) -> Precedence:
+    """Return the precedence of the event that these fields identify."""
+    return Precedence(occurred_at, _EFFECTS[effect], event_id, stream)
+
+
+def precedence(event: Event, effect: Effect) -> Precedence:
+    """Return the precedence of an event with an effect."""
+    return precedence_of(event.occurred_at, effect, event.id, event.pk)

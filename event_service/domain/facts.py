@@ -1,33 +1,36 @@
-"""Facts: the events by which the service tells what it changed."""
+"""Facts: the events by which the service tells subscribers what it changed."""
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 from uuid import uuid5
 
 from event_service.codec.instants import Instant
-from event_service.codec.json_text import compose_object, dumps, same_value, string_of, texts_of
-from event_service.domain.event import NAMESPACE, Event, EventKey, Rank
+from event_service.codec.json_text import dumps, json_object, raw_members, same_value
+from event_service.domain.event import NAMESPACE, Effect, Event, EventKey
+
+FactKind = Literal["created", "updated", "deleted"]
 
 # SNS: a message with its attributes has at most 256 KiB.
 # https://docs.aws.amazon.com/general/latest/gr/sns.html#limits_sns
 MAX_MESSAGE_BYTES: Final = 256 * 1024
-# SQS, where messages end up, carries only the characters of XML 1.0. In the body JSON escapes stand for the others.
+# SQS carries only the characters of XML 1.0, and an attribute with other control characters is refused on the way. In
+# the body, JSON escapes stand for them.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
-_UNPUBLISHABLE = "[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # compiling it costs 15 ms: not at the start
+_UNPUBLISHABLE = "[^ -~\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # compiled on use: it costs 15 ms
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A change to a notification, as the outbox remembers it until its fact is stored and published.
+class PendingFact:
+    """A change to a notification, as the outbox holds it until its fact is stored and published.
 
-    `pk` and `sk` are those of the causing event; `change` is `created`, `updated` or `deleted`; `notification` is the
-    JSON object a fact has as `eventData`.
+    `pk` and `sk` are the key of the causing event; `notification` is the JSON object that becomes the fact's
+    `eventData`.
     """
 
     pk: str
     sk: str
-    change: str
+    kind: FactKind
     notification_id: str
     user_id: str
     user_email: str | None
@@ -39,47 +42,37 @@ class Change:
         return self.pk, self.sk
 
 
-def fact_of(change: Change) -> Event:
-    """Return the fact of a change: the same whenever it is asked for."""
-    event_type = f"notification:{change.change}"
-    occurred_at, _, event_id = change.sk.partition("#")
+def fact_type(kind: FactKind) -> str:
+    """Return the event type of a fact."""
+    return f"notification:{kind}"
+
+
+def fact_id(pk: str, sk: str, kind: FactKind) -> str:
+    """Return the id of the fact that the event with this key caused: the same on every attempt."""
+    return str(uuid5(NAMESPACE, dumps([pk, sk, fact_type(kind)])))
+
+
+def possible_fact_ids(key: EventKey, effect: Effect) -> list[str]:
+    """Return the ids that the fact of the event with this key can have."""
+    kinds: tuple[FactKind, ...] = ("deleted",) if effect == "delete" else ("created", "updated")
+    return [fact_id(*key, kind) for kind in kinds]
+
+
+def fact_of(pending: PendingFact) -> Event:
+    """Return the fact of a change: the same on every attempt."""
+    occurred_at, _, event_id = pending.sk.partition("#")
     return Event(
-        id=str(uuid5(NAMESPACE, dumps([change.pk, change.sk, event_type]))),
+        id=fact_id(pending.pk, pending.sk, pending.kind),
         occurred_at=Instant(occurred_at),
-        event_type=event_type,
+        event_type=fact_type(pending.kind),
         item_type="notification",
-        item_id=change.notification_id,
-        user_id=change.user_id,
-        user_email=change.user_email,
+        item_id=pending.notification_id,
+        user_id=pending.user_id,
+        user_email=pending.user_email,
         causation_id=event_id,
-        data=change.notification,
+        data=pending.notification,
         is_fact=True,
     )
-
-
-def rank_of_cause(pk: str, sk: str, change: str) -> Rank:
-    """Return the rank of the event with this key, which caused a change."""
-    occurred_at, _, event_id = sk.partition("#")
-    return Instant(occurred_at), change == "deleted", event_id, pk
-
-
-def stream_of_cause(data: str) -> str:
-    """Return the stream of the event that caused a fact, from the fact's `eventData`."""
-    about = texts_of(data)
-    return f"{string_of(about.get('itemType'))}#{string_of(about.get('itemId'))}"
-
-
-def change_owed(last_fact: Rank | None, event: Event) -> str | None:
-    """Return how the event that decides a notification has changed it since its last fact; None if it has not.
-
-    `last_fact` is the rank of the event that caused that fact; None where there is none.
-    """
-    if last_fact is not None and last_fact >= event.rank:
-        return None
-    live = last_fact is not None and not last_fact[1]
-    if event.effect == "delete":
-        return "deleted" if live else None
-    return "updated" if live else "created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +85,29 @@ class Message:
 
 
 def message_of(fact: Event) -> Message:
-    """Return a fact's message in the native format; one too large for SNS goes out without `notificationData`."""
+    """Return a fact's message in the native format, without `notificationData` if it is too large for SNS."""
     message = _message(fact, fact.data)
     return message if message.size <= MAX_MESSAGE_BYTES else _message(fact, truncated(fact.data))
 
 
 def may_be_truncated(fact: Event) -> bool:
-    """Tell, without making it, whether a fact's message may be too large to be published whole."""
+    """Tell, without building it, whether a fact's message may be too large to be published whole."""
     characters = len(fact.data) + len(fact.user_email or "") + len(fact.causation_id or "")
-    return characters * 6 + 4096 > MAX_MESSAGE_BYTES  # at most an escape of 6 bytes each, and the ids and names
+    return characters * 6 + 4096 > MAX_MESSAGE_BYTES  # an escape has at most 6 bytes; 4,096 for ids and names
 
 
 def truncated(data: str) -> str:
-    """Return a fact's `eventData` as it is published where the whole is too large."""
-    return compose_object(texts_of(data) | {"notificationData": "null", "truncated": "true"})
+    """Return a fact's `eventData` as it is published if the whole is too large."""
+    return json_object(raw_members(data) | {"notificationData": "null", "truncated": "true"})
 
 
 def same_fact_data(stored: str, received: str) -> bool:
-    """Tell whether a fact's `eventData` that came back is the stored one, be it whole or truncated."""
+    """Tell whether a fact's `eventData` that came back is the stored one, whole or truncated."""
     return same_value(stored, received) or same_value(truncated(stored), received)
 
 
 def _message(fact: Event, data: str) -> Message:
-    body = compose_object(
+    body = json_object(
         {
             "id": dumps(fact.id),
             "eventType": dumps(fact.event_type),

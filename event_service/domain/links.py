@@ -1,26 +1,18 @@
 """How events and facts refer to each other: by keys that can be derived, so that no search is needed."""
 
-from typing import Final
-
-from event_service.domain.event import EventKey, notification_id
-from event_service.domain.facts import Change, fact_of
-from event_service.domain.state import Effect, StoredEvent, cause_pk, effect_of
-
-_CHANGES: Final[dict[Effect, tuple[str, ...]]] = {
-    "create": ("created", "updated"),
-    "update": ("created", "updated"),
-    "delete": ("deleted",),
-}
+from event_service.domain.event import KNOWN_TYPES, EventKey, notification_id
+from event_service.domain.facts import possible_fact_ids
+from event_service.domain.state import StoredEvent, cause_pk
 
 
 def possible_facts(event: StoredEvent) -> list[EventKey]:
     """Return the keys that the fact of an event can have; an event that was overtaken has no fact."""
-    effect = effect_of(event.event_type)
-    if effect is None:
+    known = KNOWN_TYPES.get(event.event_type)
+    if known is None:
         return []
-    id_ = notification_id(event.user_id, event.item_id)
+    stream = f"notification#{notification_id(event.user_id, known.subject, event.item_id)}"
     return [
-        fact_of(Change(event.pk, event.sk, change, id_, event.user_id, None, "{}")).key for change in _CHANGES[effect]
+        (stream, f"{event.occurred_at}#{fact_id}") for fact_id in possible_fact_ids((event.pk, event.sk), known.effect)
     ]
 
 

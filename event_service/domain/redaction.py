@@ -1,19 +1,22 @@
-"""What of an event is personal data, and the event without it."""
+"""What in an event is personal data, and the event without it."""
 
+import html
 import json
 import re
+import unicodedata
 from typing import Any, Final
+from urllib.parse import unquote
 
-from event_service.codec.json_text import Number, compose_array, dumps
+from event_service.codec.json_text import dumps, json_array
 
-# Members are personal by name: whatever has one of these anywhere in it,
+# Members are personal by name: those that have one of these anywhere in their name,
 _PERSONAL: Final = re.compile(r"mail|message")
-# or one of these where a word of it begins or ends, as `imageURLs` and `meetingurl` have but not `hourlyRate`,
+# or one of these at the beginning or end of a word, as `imageURLs` and `meetingurl` have but `hourlyRate` has not,
 _WORD: Final = r"(?i:url|uri|link|content|html|summary)"
 _PERSONAL_WORD: Final = re.compile(
     rf"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z])){_WORD}|{_WORD}(?i:s)?(?:(?![A-Za-z])|(?<=[a-z])(?=[A-Z])|(?=[A-Z][a-z]))"
 )
-# or is called exactly so, letters only, in lower case,
+# or are called exactly so, letters only, in lower case,
 _PERSONAL_NAMES: Final = frozenset(
     (
         "text",
@@ -39,40 +42,70 @@ _PERSONAL_NAMES: Final = frozenset(
         "address",
     )
 )
-# and texts by what is in them; but ids stay, of whatever form: `id`, `itemId`, `item_id`; not `paid`, nor `emailId`.
+# and texts by their content; but ids stay, whatever their form: `id`, `itemId`, `item_id`; not `paid`, nor `emailId`.
 _PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|[a-z]://|mailto:|www\.|\w\.[a-z]{2,}(:\d+)?/", re.IGNORECASE)
 _ID: Final = re.compile(r"(?i:id)|.*(?:Id|[a-z0-9]ID|[_-](?i:id))", re.DOTALL)
+# Encodings that are common inside a text: JSON in JSON, percent, HTML, full-width characters; each may be nested.
+_JSON_ESCAPE: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|/)")
+_DECODED_TIMES: Final = 4
+
+
+class _Number(str):
+    """A JSON number, as it was written."""
+
+    __slots__ = ()
 
 
 def redact(text: str) -> str:
-    """Return a JSON document without personal data, at any depth, or the text itself where it holds none.
+    """Return a JSON document without personal data, at any depth, or the text itself if it holds none.
 
-    A personal text becomes empty (the notification-service retries a null message for ever), anything else null.
+    A personal text becomes empty (the notification-service retries a null message forever), anything else null.
     """
-    document = json.loads(text, parse_int=Number, parse_float=Number, object_pairs_hook=tuple)
+    document = json.loads(text, parse_int=_Number, parse_float=_Number, object_pairs_hook=tuple)
     left = _redacted("", document)
     return text if left == document else _emit(left)
 
 
 def _redacted(member: str, value: Any) -> Any:
-    """Return what is left of a value; an object is a tuple of pairs here, `member` the name the value stands under."""
+    """Return what is left of the value of a member; an object is a tuple of pairs here."""
     name = re.sub("[^a-z]", "", member.lower())
     is_id = _ID.fullmatch(member) is not None and "mail" not in name
+    is_text = isinstance(value, str) and not isinstance(value, _Number)
     if name and not is_id and (name in _PERSONAL_NAMES or _PERSONAL.search(name) or _PERSONAL_WORD.search(member)):
-        return "" if isinstance(value, str) and (not value or "mail" not in name) else None
+        return "" if is_text and (not value or "mail" not in name) else None
     if isinstance(value, tuple):
         return tuple(
-            (f"erased {number}" if _PERSONAL_TEXT.search(key) else key, _redacted(key, each))
+            (f"erased {number}" if _is_personal(key) else key, _redacted(key, each))
             for number, (key, each) in enumerate(value, 1)
         )
     if isinstance(value, list):
         return [_redacted(member, each) for each in value]
-    return "" if isinstance(value, str) and not is_id and _PERSONAL_TEXT.search(value) else value
+    return "" if is_text and not is_id and _is_personal(value) else value
+
+
+def _is_personal(text: str) -> bool:
+    """Tell whether a text looks like an address or a URL, in whatever encoding."""
+    for _ in range(_DECODED_TIMES):
+        if _PERSONAL_TEXT.search(text):
+            return True
+        decoded = _JSON_ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else "/", text)
+        decoded = unicodedata.normalize("NFKC", html.unescape(unquote(decoded)))
+        if decoded == text:
+            return False
+        text = decoded
+    return _PERSONAL_TEXT.search(text) is not None
 
 
 def _emit(value: Any) -> str:
     if isinstance(value, tuple):
-        return "{" + ",".join(f"{dumps(key)}:{_emit(member)}" for key, member in value) + "}"
+        return "{" + ",".join(f"{_string(key)}:{_emit(member)}" for key, member in value) + "}"
     if isinstance(value, list):
-        return compose_array(map(_emit, value))
-    return value.text if isinstance(value, Number) else dumps(value)
+        return json_array(map(_emit, value))
+    if isinstance(value, _Number):
+        return str(value)
+    return _string(value) if isinstance(value, str) else dumps(value)
+
+
+def _string(text: str) -> str:
+    """Return a string as JSON, with escapes if it holds a lone surrogate."""
+    return dumps(text) if text.isascii() or text.isprintable() else json.dumps(text)

@@ -4,35 +4,32 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, Literal
+from typing import Final
 
-from event_service.codec.json_text import compose_object, dumps, same_value, string_of, texts_of
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
-
-Effect = Literal["create", "update", "delete"]
+from event_service.codec.instants import Instant
+from event_service.codec.json_text import dumps, json_object, raw_members, same_value, string_value
+from event_service.domain.event import (
+    FACT_TYPES,
+    KNOWN_TYPES,
+    Effect,
+    Precedence,
+    precedence_of,
+    subject_of,
+)
 
 _FACT_EFFECTS: Final[dict[str, Effect]] = {
     "notification:created": "create",
     "notification:updated": "update",
     "notification:deleted": "delete",
 }
-# At one instant, the later in this order wins (contract, section 5).
-_EFFECT_ORDER: Final[dict[Effect | None, int]] = {None: 0, "create": 0, "update": 1, "delete": 2}
 # The last word of a type that the service does not know: `parcel:deleted`, `com.example.parcel.deleted`.
 _DELETION: Final = re.compile(r"(?:.*[:./])?deleted?", re.DOTALL)
 
 
 def effect_of(event_type: str) -> Effect | None:
     """Return the effect of a known type on the user's notification; None for any other type."""
-    effect = KNOWN_TYPES.get(event_type)
-    if effect is None or effect == "delete":
-        return effect
-    return "create" if event_type.endswith((":create", ":created")) else "update"
-
-
-def subject_of(item_type: str) -> str:
-    """Return the item type whose notification the events of an item type concern: a command's item is the reminder."""
-    return "reminder" if item_type == "notification" else item_type
+    known = KNOWN_TYPES.get(event_type)
+    return known.effect if known else None
 
 
 _KNOWN_ITEM_TYPES: Final = frozenset(name.partition(":")[0] for name in [*KNOWN_TYPES, *FACT_TYPES])
@@ -89,7 +86,7 @@ class StoredEvent:
             "recordedAt": self.recorded_at,
             "causationId": self.causation_id,
         }
-        return compose_object({name: dumps(value) for name, value in fields.items()} | links | {"eventData": self.data})
+        return json_object({name: dumps(value) for name, value in fields.items()} | links | {"eventData": self.data})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +100,7 @@ class FieldChange:
     def to_json(self) -> str:
         """Return the change as JSON; an absent value is left out."""
         values = {"old": self.old, "new": self.new}
-        return compose_object(
+        return json_object(
             {"field": dumps(self.field), **{name: text for name, text in values.items() if text is not None}}
         )
 
@@ -145,18 +142,18 @@ def state_at(newest_first: Iterable[StoredEvent], user_id: str | None = None) ->
     return best or last
 
 
-def _precedence(event: StoredEvent) -> tuple[int, str, str]:
-    """Return the precedence of an event among those of its instant; facts follow their causes, as the rows did."""
+def _precedence(event: StoredEvent) -> Precedence:
+    """Return the precedence of an event; facts follow their causes, as the rows did."""
     event_id, pk = event.id, event.pk
     if event.is_fact:
         event_id, pk = event.causation_id or event.id, cause_pk(event)
-    return _EFFECT_ORDER[event.effect], event_id, pk
+    return precedence_of(Instant(event.occurred_at), event.effect or "create", event_id, pk)
 
 
 def cause_pk(fact: StoredEvent) -> str:
     """Return the partition key of the event that caused a fact."""
-    notification = texts_of(fact.data)
-    return f"{string_of(notification.get('itemType'))}#{string_of(notification.get('itemId'))}"
+    notification = raw_members(fact.data)
+    return f"{string_value(notification.get('itemType'))}#{string_value(notification.get('itemId'))}"
 
 
 def differences(old: StoredEvent | None, new: StoredEvent | None) -> list[FieldChange]:
@@ -173,7 +170,7 @@ def _fields(event: StoredEvent | None) -> dict[str, str]:
     if event is None or event.effect == "delete":
         return {}
     email = {} if event.user_email is None else {"userEmail": dumps(event.user_email)}
-    return texts_of(event.data) | email
+    return raw_members(event.data) | email
 
 
 def diffs(events: Iterable[StoredEvent]) -> Iterator[tuple[StoredEvent, list[FieldChange]]]:

@@ -1,8 +1,8 @@
-"""Removes a person's personal data: `python -m event_service.forget --user ID`.
+"""Erases a person's personal data: `python -m event_service.forget --user ID`.
 
-E-mail addresses, message texts and URLs go from the event store, the notifications and the facts that wait in the
-outbox (docs/erasure.md has the rule). Every event stays, with its type, ids, key and order. What was broken off goes on
-when started again. In the end everything is read back.
+E-mail addresses, message texts and URLs are removed from the event store, the notifications and the facts that wait in
+the outbox (docs/erasure.md has the rule). Every event stays, with its type, ids, key and order. Run an interrupted
+erasure again to resume it. At the end everything is read back.
 
 Exit status: 0 nothing personal is left, 1 something is (run it again), 2 it could not be done.
 """
@@ -14,28 +14,28 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
-from event_service.cli import CommandError, alone, drop_shadow, make_patient_client, run
+from event_service.adapters.upkeep import drop_shadow, exclusive_connection
+from event_service.cli import make_parser, make_patient_client, run, secrets_client
 from event_service.codec.instants import now
 from event_service.config import DatabaseSettings, event_retention_days, event_store_table
 from event_service.domain.formats import Identifier
+from event_service.errors import CommandError
 from event_service.forget.erasure import Erasure, erase
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Forget whom the command line names; return the exit status."""
-    description, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m event_service.forget",
-        description=description,
-        epilog=details
-        + "\nEnvironment: EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*;"
-        + " EVENT_RETENTION_DAYS where the service has it.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Erase the data of the person that the command line names; return the exit status."""
+    parser = make_parser(
+        "forget",
+        __doc__,
+        "EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*;"
+        " EVENT_RETENTION_DAYS if the service has it",
     )
     parser.add_argument("--user", required=True, metavar="ID", help="the userId of the person")
     parser.add_argument("--dry-run", action="store_true", help="change nothing, and count what would be erased")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    return run("forget", lambda: _forget(parser.parse_args(arguments)))
+    options = parser.parse_args(arguments)
+    return run("forget", lambda: _forget(options))
 
 
 def _forget(options: argparse.Namespace) -> int:
@@ -44,16 +44,16 @@ def _forget(options: argparse.Namespace) -> int:
     try:
         TypeAdapter(Identifier).validate_python(options.user)
     except ValidationError as exc:
-        raise CommandError(f"--user is no userId: {exc.errors()[0]['msg']}") from exc
+        raise CommandError(f"--user is not a userId: {exc.errors()[0]['msg']}") from exc
     if not (options.dry_run or options.yes) and not _confirmed(options.user, table):
         raise CommandError("not confirmed; nothing was changed")
-    with alone(database) as connection:
+    with exclusive_connection(database, secrets_client) as connection:
 
         def task(*, writes: bool) -> Erasure:
             return Erasure(options.user, table, make_patient_client("dynamodb"), connection, writes, retention_days)
 
         if not options.dry_run:
-            drop_shadow(connection)  # everybody's rows are in it, of whoever is forgotten too
+            drop_shadow(connection)  # it holds everybody's rows, including this person's
             erasing = task(writes=True)
             erase(erasing)
             _print("erased", erasing)
@@ -66,7 +66,7 @@ def _forget(options: argparse.Namespace) -> int:
 def _confirmed(user_id: str, table: str) -> bool:
     print(f"This erases personal data of user {user_id} in {table} and in PostgreSQL, and cannot be undone.")
     try:
-        return input("Type the user id to go on: ") == user_id
+        return input("Type the user id to continue: ") == user_id
     except EOFError:
         return False
 
@@ -75,7 +75,7 @@ def _print(what: str, task: Erasure) -> None:
     counts = ", ".join(
         f"{task.personal[kind]:,} of {count:,} {kind}" for kind, count in sorted(task.seen.items()) if count
     )
-    print(f"forget: {now()} {task.user_id}: {what}: {counts or 'nothing there is of this user'}")
+    print(f"forget: {now()} {task.user_id}: {what}: {counts or 'there is nothing of this user'}")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,50 @@
-"""Erases one user's personal data from the event store, the notifications and the outbox (rules: docs/erasure.md)."""
+"""Erases one user's personal data from event store, notifications and outbox (docs/erasure.md has the rule)."""
 
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from event_service.adapters.event_items import UNREADABLE, Item, data_attributes, data_of, to_item
+from event_service.adapters.event_items import (
+    BY_USER,
+    EVENT_DATA,
+    EVENT_DATA_ENCODING,
+    EVENT_TYPE,
+    FORGOTTEN_AT,
+    ID,
+    ITEM_ERRORS,
+    PK,
+    SK,
+    USER_EMAIL,
+    USER_ID,
+    Item,
+    data_attributes,
+    data_of,
+    is_fact,
+    is_forgotten,
+    key_of,
+    text_of,
+    to_item,
+)
 from event_service.adapters.postgres import TimeLimitedConnection
-from event_service.cli import NOTIFICATIONS, merge, note_merge
+from event_service.adapters.upkeep import NOTIFICATIONS, empty_row, merge, pending_facts, replace_pending, rows_of
 from event_service.codec.instants import format_instant, now
 from event_service.domain.event import KNOWN_TYPES, notification_id
-from event_service.domain.facts import Change, fact_of
+from event_service.domain.facts import fact_id, fact_of
 from event_service.domain.redaction import redact
-from event_service.merging import fold
+from event_service.merging import merge_requests
 
 _ITEMS_PER_REPORT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """One person's data and where it is; `writes` False only counts what there is to erase."""
+    """One person's data and where it is; `writes` False only counts what there is to erase.
+
+    `seen` counts what was looked at, by kind, and `personal` how much of it held personal data.
+    """
 
     user_id: str
     table: str
@@ -29,7 +52,6 @@ class Erasure:
     connection: TimeLimitedConnection
     writes: bool
     retention_days: int = 0
-    # How many were looked at, and how many of them held personal data.
     seen: Counter[str] = field(default_factory=Counter)
     personal: Counter[str] = field(default_factory=Counter)
 
@@ -38,27 +60,46 @@ def erase(task: Erasure) -> None:
     """Erase a person's data, or count it.
 
     Raises:
-        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend failed for long.
+        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend was unavailable for
+            long.
 
     """
-    if task.writes:
-        note_merge(task.connection)
-    item_ids = set()
-    for page in _pages(task, IndexName="by-user", KeyConditionExpression="userId = :value", value=task.user_id):
-        item_ids |= {item["pk"]["S"].partition("#")[2] for item in page}
-        left = [_forget_item(task, item, "events") for item in page]
+    # Read before the facts, because a fact is stored before it leaves the outbox.
+    facts = {fact_id(fact.pk, fact.sk, fact.kind) for fact in pending_facts(task.connection, task.user_id)}
+    notifications = _notifications(task)
+    facts |= {text_of(item, ID) or "" for page in _fact_pages(task, notifications) for item in page}
+    for page in _event_pages(task):
+        left = [_erase_item(task, item, "events") for item in page]
         if task.writes:
-            _renew_rows(task, [item for item in left if item is not None])
-    rows = task.connection.execute("SELECT item_id FROM notifications WHERE user_id = %s", (task.user_id,)).fetchall()
-    item_ids |= {item_id for (item_id,) in rows}
-    for item_id in sorted(item_ids):
-        stream = f"notification#{notification_id(task.user_id, item_id)}"
-        for page in _pages(task, KeyConditionExpression="pk = :value", value=stream, ConsistentRead=True):
-            for item in page:
-                if "userId" not in item:  # with one, it is another producer's event
-                    _forget_item(task, item, "facts")
-    _forget_outbox(task)
-    _forget_rows(task)
+            _renew_rows(task, [item for item in left if item is not None], facts)
+    for page in _fact_pages(task, notifications):
+        for item in page:
+            _erase_item(task, item, "facts")
+    _erase_outbox(task)
+    _erase_rows(task)
+
+
+def _notifications(task: Erasure) -> list[str]:
+    """Return the ids of the notifications that a person has or had."""
+    places = {(row.subject, row.item_id) for row in rows_of(task.connection, task.user_id)}
+    for page in _event_pages(task, ProjectionExpression=f"{PK}, {EVENT_TYPE}"):
+        for item in page:
+            if known := KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or ""):
+                places.add((known.subject, (text_of(item, PK) or "").partition("#")[2]))
+    return [notification_id(task.user_id, *place) for place in sorted(places)]
+
+
+def _event_pages(task: Erasure, **request: Any) -> Iterator[list[Item]]:
+    yield from _pages(
+        task, IndexName=BY_USER, KeyConditionExpression=f"{USER_ID} = :value", value=task.user_id, **request
+    )
+
+
+def _fact_pages(task: Erasure, notifications: Sequence[str]) -> Iterator[list[Item]]:
+    for id_ in notifications:
+        stream = f"notification#{id_}"
+        for page in _pages(task, KeyConditionExpression=f"{PK} = :value", value=stream, ConsistentRead=True):
+            yield [item for item in page if is_fact(item)]
 
 
 def _pages(task: Erasure, *, value: str, **request: Any) -> Iterator[list[Item]]:
@@ -71,20 +112,20 @@ def _pages(task: Erasure, *, value: str, **request: Any) -> Iterator[list[Item]]
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
-def _forget_item(task: Erasure, item: Item, kind: str) -> Item | None:
-    """Erase what of an item is personal and return what is left; of one that cannot be read, nothing is erased."""
+def _erase_item(task: Erasure, item: Item, kind: str) -> Item | None:
+    """Erase what is personal in an item and return what is left; if it cannot be read, nothing is erased."""
     try:
         left = emptied(item)
-    except UNREADABLE:
-        if not task.writes:  # reading it back, this is what is left
-            print(f"forget: eventData cannot be read: {item['pk']['S']} {item['sk']['S']}", file=sys.stderr)
+    except ITEM_ERRORS:
+        if not task.writes:  # when reading back, this is what is left
+            print(f"forget: eventData cannot be read: {text_of(item, PK)} {text_of(item, SK)}", file=sys.stderr)
             task.seen[f"unreadable {kind}"] += 1
             task.personal[f"unreadable {kind}"] += 1
         return None
     task.seen[kind] += 1
     if task.seen.total() % _ITEMS_PER_REPORT == 0:
         print(f"forget: {'erasing' if task.writes else 'reading back'}: {task.seen.total():,} items so far")
-    if left == item and "forgottenAt" in item:
+    if left == item and is_forgotten(item):
         return left
     task.personal[kind] += 1
     if task.writes:
@@ -92,81 +133,71 @@ def _forget_item(task: Erasure, item: Item, kind: str) -> Item | None:
     return left
 
 
+def emptied(item: Item) -> Item:
+    """Return an item without personal data; everything else stays, including how it is compressed.
+
+    Raises one of `ITEM_ERRORS` if the item cannot be read.
+    """
+    left = {name: value for name, value in item.items() if name != USER_EMAIL}
+    data = data_of(item)
+    if (redacted := redact(data)) == data:
+        return left
+    return {name: value for name, value in left.items() if name != EVENT_DATA_ENCODING} | data_attributes(redacted)
+
+
 def _write_item(task: Erasure, item: Item, left: Item) -> None:
-    encoded = "eventDataEncoding" in left
-    with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it has expired meanwhile
-        values = {":data": left["eventData"], ":now": {"S": now()}}
+    encoded = EVENT_DATA_ENCODING in left
+    with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it has expired since
+        values = {":data": left[EVENT_DATA], ":now": {"S": now()}}
         task.client.update_item(
             TableName=task.table,
-            Key={"pk": item["pk"], "sk": item["sk"]},
-            UpdateExpression="SET eventData = :data, forgottenAt = :now"
-            + (", eventDataEncoding = :gzip REMOVE userEmail" if encoded else " REMOVE userEmail, eventDataEncoding"),
-            ConditionExpression="attribute_exists(pk)",
-            ExpressionAttributeValues=values | ({":gzip": left["eventDataEncoding"]} if encoded else {}),
+            Key=key_of(item[PK]["S"], item[SK]["S"]),
+            UpdateExpression=f"SET {EVENT_DATA} = :data, {FORGOTTEN_AT} = :now"
+            + (
+                f", {EVENT_DATA_ENCODING} = :gzip REMOVE {USER_EMAIL}"
+                if encoded
+                else f" REMOVE {USER_EMAIL}, {EVENT_DATA_ENCODING}"
+            ),
+            ConditionExpression=f"attribute_exists({PK})",
+            ExpressionAttributeValues=values | ({":gzip": left[EVENT_DATA_ENCODING]} if encoded else {}),
         )
 
 
-def _renew_rows(task: Erasure, items: Sequence[Item]) -> None:
-    """Make rows what the emptied events make of them; so a rebuild makes the same."""
-    known = [item for item in items if item.get("eventType", {}).get("S") in KNOWN_TYPES]
-    for requests in fold(known, lambda *_: None):
+def _renew_rows(task: Erasure, items: Sequence[Item], facts: set[str]) -> None:
+    """Make rows what the emptied events make of them, so that a rebuild makes the same."""
+    for requests in merge_requests(items, facts, lambda *_: None):
         merge(task.connection, NOTIFICATIONS, requests)
 
 
-def _forget_outbox(task: Erasure) -> None:
-    """Empty the facts that wait, and store them: published or not, a copy that comes back finds itself forgotten."""
-    waiting = task.connection.execute(
-        "SELECT event_pk, event_sk, change, notification ->> 'id', notification::text FROM outbox"
-        " WHERE notification ->> 'userId' = %s",
-        (task.user_id,),
-    ).fetchall()
-    for pk, sk, change, id_, text in waiting:
+def _erase_outbox(task: Erasure) -> None:
+    """Empty the facts that wait, and store them: published or not, a copy that comes back is then a duplicate."""
+    for fact in [*pending_facts(task.connection, task.user_id)]:
         task.seen["facts waiting"] += 1
-        if (left := redact(text)) != text:
+        if (left := redact(fact.notification)) != fact.notification:
             task.personal["facts waiting"] += 1
             if task.writes:
-                fact = fact_of(Change(pk, sk, change, id_, task.user_id, None, left))
-                with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it is there
+                waiting = replace(fact, user_email=None, notification=left)
+                with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it is stored
                     task.client.put_item(
                         TableName=task.table,
-                        Item={**to_item(fact, now(), task.retention_days), "forgottenAt": {"S": now()}},
-                        ConditionExpression="attribute_not_exists(pk)",
+                        Item={**to_item(fact_of(waiting), now(), task.retention_days), FORGOTTEN_AT: {"S": now()}},
+                        ConditionExpression=f"attribute_not_exists({PK})",
                     )
-                task.connection.execute(
-                    "UPDATE outbox SET notification = %s WHERE event_pk = %s AND event_sk = %s", (left, pk, sk)
-                )
+                replace_pending(task.connection, waiting)
 
 
-def _forget_rows(task: Erasure) -> None:
-    """Empty what no stored event has renewed: its events may have expired. Events of later on are ordinary."""
-    found = task.connection.execute(
-        "SELECT id, user_email, notification_data::text, event_pk, updated_at, event_id FROM notifications"
-        " WHERE user_id = %s ORDER BY item_id",
-        (task.user_id,),
-    ).fetchall()
+def _erase_rows(task: Erasure) -> None:
+    """Empty the rows that no stored event has renewed: their events may have expired. Later events are ordinary."""
     kind = "notifications without stored events" if task.writes else "notifications"
-    for id_, email, text, pk, updated_at, event_id in found:
+    for row in rows_of(task.connection, task.user_id):
         task.seen[kind] += not task.writes
-        if email is None and redact(text) == text:
+        if row.user_email is None and redact(row.data) == row.data:
             continue
-        key = {"pk": {"S": pk}, "sk": {"S": f"{format_instant(updated_at)}#{event_id}"}}
+        key = key_of(row.stream, f"{format_instant(row.updated_at)}#{row.event_id}")
         item = task.client.get_item(TableName=task.table, Key=key, ConsistentRead=True).get("Item")
-        if task.writes and item is not None and "forgottenAt" not in item:
+        if task.writes and item is not None and not is_forgotten(item):
             continue
         task.personal[kind] += 1
         if task.writes:
             task.seen[kind] += 1
-            task.connection.execute(
-                "UPDATE notifications SET user_email = NULL, notification_data = %s"
-                " WHERE id = %s AND (event_pk, updated_at, event_id) = (%s, %s, %s)",
-                (redact(text), id_, pk, updated_at, event_id),
-            )
-
-
-def emptied(item: Item) -> Item:
-    """Return an item of the event store without personal data; all else of it stays, also how it is compressed."""
-    left = {name: value for name, value in item.items() if name != "userEmail"}
-    data = data_of(item)
-    if (redacted := redact(data)) == data:
-        return left
-    return {name: value for name, value in left.items() if name != "eventDataEncoding"} | data_attributes(redacted)
+            empty_row(task.connection, row, redact(row.data))

@@ -9,12 +9,13 @@ from typing import Final
 
 from event_service.adapters.event_history import EventHistory, UnreadableItem
 from event_service.adapters.paging import Span
-from event_service.cli import CommandError, make_patient_client
+from event_service.cli import make_patient_client
 from event_service.codec.instants import Instant
-from event_service.codec.json_text import compose_array, compose_object
+from event_service.codec.json_text import json_array, json_object
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
 from event_service.domain.state import FieldChange, StoredEvent, diffs, state_at, timeline
+from event_service.errors import CommandError
 from event_service.history.render import render
 
 _DAY_SECONDS: Final = 86_400.0
@@ -66,4 +67,4 @@ def _read(history: EventHistory, selection: Selection) -> Iterable[tuple[StoredE
 
 
 def _json_line(event: StoredEvent, changes: Iterable[FieldChange]) -> str:
-    return compose_object({"event": event.to_json(), "changes": compose_array(change.to_json() for change in changes)})
+    return json_object({"event": event.to_json(), "changes": json_array(change.to_json() for change in changes)})

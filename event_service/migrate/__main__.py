@@ -1,25 +1,27 @@
-"""Brings the database's schema up to date: `python -m event_service.migrate`."""
+"""Brings the database's schema up to date: `python -m event_service.migrate`.
+
+Applying the migrations twice, or twice at the same time, is harmless.
+
+Exit status: 0 the schema is up to date, 2 it could not be brought up to date.
+"""
 
 import os
 import sys
+from collections.abc import Sequence
 
-import psycopg
-
-from event_service.config import ConfigurationError, DatabaseSettings
+from event_service.cli import make_parser, run
+from event_service.config import DatabaseSettings
 from event_service.migrate.schema import migrate
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Migrate the database that the environment names; return the exit status."""
-    try:
-        names = migrate(DatabaseSettings.from_environment(os.environ))
-    except psycopg.ProgrammingError as exc:
-        # Without a code it is about the URL, and quotes it with the password.
-        print(f"migrate: {exc if exc.sqlstate else 'DATABASE_URL is no libpq URL'}", file=sys.stderr)
-        return 2
-    except (ConfigurationError, psycopg.Error) as exc:
-        print(f"migrate: {exc}", file=sys.stderr)
-        return 2
+    make_parser("migrate", __doc__, "DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME)").parse_args(arguments)
+    return run("migrate", _migrate)
+
+
+def _migrate() -> int:
+    names = migrate(DatabaseSettings.from_environment(os.environ))
     print("\n".join(f"applied {name}" for name in names) or "the schema is up to date")
     return 0
 

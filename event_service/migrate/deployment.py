@@ -1,4 +1,4 @@
-"""The Lambda function that brings the database up to date during a deployment, as a CloudFormation custom resource."""
+"""The Lambda function that migrates the database during a deployment, as a CloudFormation custom resource."""
 
 import json
 import os
@@ -10,49 +10,51 @@ import psycopg
 from psycopg import sql
 
 from event_service.adapters.postgres import connect, connection_parameters
+from event_service.cli import secrets_client
 from event_service.config import ConfigurationError, DatabaseSettings
-from event_service.migrate.schema import LOCK, migrate, secrets_client
+from event_service.errors import CommandError
+from event_service.migrate.schema import LOCK, migrate
 
 _READER = "notification_reader"  # what the notification-scheduler's role is granted
-_ANSWER_SECONDS = 10
-_MAX_REASON = 1000  # the whole answer may have 4096 bytes
+_RESPONSE_SECONDS = 10
+_MAX_REASON = 1000  # the whole response may have 4096 bytes
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Migrate the database, and answer CloudFormation if the event comes from it.
+    """Migrate the database, and respond to CloudFormation if the event comes from it.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes.html
-    A deletion leaves the database as it is. Without a `ResponseURL` it is somebody's own invocation.
+    A deletion leaves the database as it is. Without a `ResponseURL` it is a direct invocation.
 
     Returns:
         `Status` (`SUCCESS` or `FAILED`), `Reason`, and as `Data` the names of the migrations applied.
 
     """
-    answer: dict[str, Any] = {"Status": "SUCCESS", "Reason": "", "Data": {"Applied": ""}}
+    response: dict[str, Any] = {"Status": "SUCCESS", "Reason": "", "Data": {"Applied": ""}}
     if event.get("RequestType") != "Delete":
         try:
-            answer["Data"]["Applied"] = ", ".join(update_database(DatabaseSettings.from_environment(os.environ)))
-        except (ConfigurationError, psycopg.Error) as exc:
-            answer |= {"Status": "FAILED", "Reason": _reason(exc)}
-        except Exception as exc:  # noqa: BLE001  # unanswered, CloudFormation would wait for an hour
-            answer |= {"Status": "FAILED", "Reason": f"a bug in event_service.deployment: {type(exc).__name__}"}
+            response["Data"]["Applied"] = ", ".join(update_database(DatabaseSettings.from_environment(os.environ)))
+        except (ConfigurationError, CommandError, psycopg.Error) as exc:
+            response |= {"Status": "FAILED", "Reason": _reason(exc)}
+        except Exception as exc:  # noqa: BLE001  # without a response, CloudFormation would wait for an hour
+            response |= {"Status": "FAILED", "Reason": f"a bug in {__name__}: {type(exc).__name__}"}
     if url := event.get("ResponseURL"):
         names = ("StackId", "RequestId", "LogicalResourceId")
-        body = answer | {name: event[name] for name in names}
+        body = response | {name: event[name] for name in names}
         body["PhysicalResourceId"] = event.get("PhysicalResourceId", "event-service-database")
-        body["Reason"] = answer["Reason"] or f"see the log stream {getattr(context, 'log_stream_name', '')}"
-        # No content type: the URL's signature is for none.
+        body["Reason"] = response["Reason"] or f"see the log stream {getattr(context, 'log_stream_name', '')}"
+        # No content type: the URL's signature does not include one.
         request = urllib.request.Request(  # noqa: S310  # CloudFormation's own URL
             url, json.dumps(body).encode(), {"Content-Type": ""}, method="PUT"
         )
-        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_RESPONSE_SECONDS):  # noqa: S310
             pass
-    print(json.dumps(answer))  # the log
-    return answer
+    print(json.dumps(response))  # the log
+    return response
 
 
 def update_database(settings: DatabaseSettings) -> list[str]:
-    """Apply the missing migrations; with `DATABASE_ROLE_SECRET_ARN`, make the function's role what its secret says.
+    """Apply the missing migrations; with `DATABASE_ROLE_SECRET_ARN`, give the function's role what its secret says.
 
     Raises:
         psycopg.Error: the database or the secret cannot be reached, or refuses.
@@ -68,7 +70,7 @@ def update_database(settings: DatabaseSettings) -> list[str]:
 
 
 def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None:
-    """Make the login role with this password, able to call the functions, and a role that reads the view.
+    """Create or alter the login role that calls the functions, and a role that reads the view.
 
     PostgreSQL may log the statement: it holds a SCRAM verifier made here, never the password.
 
@@ -85,8 +87,7 @@ def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None
     schema = sql.Identifier(row[0] if row else "public")
     for statement in (
         "GRANT USAGE ON SCHEMA {schema} TO {user}, {reader}",
-        "GRANT EXECUTE ON FUNCTION apply_events(json), settle_outbox(json, integer) TO {user}",
-        "GRANT EXECUTE ON FUNCTION merged_events(json), owe_facts(json) TO {user}",
+        "GRANT EXECUTE ON FUNCTION apply_events(json), acknowledge_facts(json, integer) TO {user}",
         'GRANT SELECT ON "notification" TO {reader}',
     ):
         connection.execute(
@@ -95,9 +96,9 @@ def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None
 
 
 def _reason(exc: Exception) -> str:
-    """Return what PostgreSQL says, but neither its detail, which quotes rows, nor a URL it cannot read."""
+    """Return what PostgreSQL says, but neither its detail, which quotes rows, nor a URL that it cannot read."""
     if isinstance(exc, psycopg.ProgrammingError) and not exc.sqlstate:
-        return "DATABASE_URL is no libpq URL"
+        return "DATABASE_URL is not a libpq URL"
     if isinstance(exc, psycopg.Error) and exc.diag.message_primary:
         return f"{exc.sqlstate}: {exc.diag.message_primary}"[:_MAX_REASON]
     return f"{type(exc).__name__}: {exc}"[:_MAX_REASON]

@@ -1,46 +1,55 @@
-"""Brings the database's schema up to date: `python -m event_service.migrate`."""
+"""The database's schema, brought up to date by numbered migrations."""
 
 from importlib import resources
-from typing import Any
+from importlib.resources.abc import Traversable
+from typing import Final
 
-from event_service.adapters.postgres import connect
+from event_service.adapters.postgres import TimeLimitedConnection, connect
+from event_service.cli import secrets_client
 from event_service.config import DatabaseSettings
+from event_service.errors import CommandError
 
-LOCK = 0x65767473  # any number that no other user of the database's advisory locks has
+LOCK: Final = 0x65767473  # any number that no other advisory lock in the database has
 
 
 def migrate(settings: DatabaseSettings) -> list[str]:
     """Apply the migrations that are missing, all or none, and return their names.
 
     Raises:
-        psycopg.Error: the database cannot be reached, or refuses one.
+        CommandError: the original service's table is in the way.
+        psycopg.Error: the database cannot be reached, is not in UTF-8, or refuses a migration.
 
     """
-    files = sorted(
-        (file for file in resources.files("event_service.migrations").iterdir() if file.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
     with connect(settings, secrets_client) as connection, connection.transaction():
-        # Whoever comes second waits here, and then finds nothing left to do.
+        # A concurrent run waits here, then finds nothing to apply.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        # From here on rather fail than wait for a lock: whoever else needs the table would wait behind this.
+        # Fail fast on locks from here on: waiting would queue every other session behind us.
         connection.execute("SET LOCAL lock_timeout = '10s'")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations"
             " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         applied = {name for (name,) in connection.execute("SELECT name FROM schema_migrations")}
-        missing = [file for file in files if file.name not in applied]
+        missing = [file for file in _migrations() if file.name not in applied]
+        if not applied:
+            _check_for_the_original_table(connection)
         for file in missing:
             connection.execute(file.read_bytes())
             connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", (file.name,))
     return [file.name for file in missing]
 
 
-def secrets_client() -> Any:
-    """Return a client of Secrets Manager."""
-    import botocore.session  # noqa: PLC0415  # with DATABASE_URL nobody needs it
+def _migrations() -> list[Traversable]:
+    files = resources.files("event_service.migrations").iterdir()
+    return sorted((file for file in files if file.name.endswith(".sql")), key=lambda file: file.name)
 
-    from event_service.adapters.aws import make_client  # noqa: PLC0415
 
-    return make_client(botocore.session.get_session(), "secretsmanager")
+def _check_for_the_original_table(connection: TimeLimitedConnection) -> None:
+    found = connection.execute(
+        "SELECT relname FROM pg_class WHERE oid = to_regclass('notification') AND relkind IN ('r', 'p')"
+    )
+    if found.fetchone():
+        raise CommandError(
+            'the table "notification" of the original service is in the way of the view of the same name: rename it'
+            ' (ALTER TABLE "notification" RENAME TO "notification_original") and run this again'
+        )

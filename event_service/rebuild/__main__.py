@@ -1,8 +1,8 @@
-"""Makes the notifications from the event store alone: `python -m event_service.rebuild`.
+"""Rebuilds the notifications from the event store alone: `python -m event_service.rebuild`.
 
-The event store is scanned in segments side by side, and after each page that is merged into the table the place is
-noted. A rebuild that was broken off, even by a kill, goes on from there when started again. The service may be running:
-the newest event of an item still decides. Nothing is published.
+The event store is scanned in segments, side by side, and the position is stored after each page. Run an interrupted or
+killed rebuild again to resume it. The service may be running: of an item's events the one with the greatest precedence
+decides here as there. Nothing is published, and nothing becomes due.
 
 Rows are written, never removed: --verify names those that no stored event accounts for.
 
@@ -16,63 +16,49 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from event_service.cli import NOTIFICATIONS, make_patient_client, run
+from event_service.adapters.upkeep import NOTIFICATIONS, Difference
+from event_service.cli import make_parser, make_patient_client, run
 from event_service.config import DatabaseSettings, event_store_table
-from event_service.rebuild.rebuild import Difference, Progress, compare, rebuild
-from event_service.rebuild.segment import DEFAULT_SEGMENTS, Job
+from event_service.rebuild.progress import DEFAULT_SEGMENTS, Progress, RebuildJob
+from event_service.rebuild.rebuild import compare, rebuild
 
 _MOST: Final = 1000  # workers, or segments: more help nobody
 
 
-def _print_progress(total: int) -> Callable[[Progress], None]:
-    started = time.monotonic()
-    before: list[int] = []
-
-    def report(progress: Progress) -> None:
-        before.append(progress.scanned)  # after a restart, what was done before it counts for no rate
-        rate = (progress.scanned - before[0]) / (time.monotonic() - started)
-        speed = f", {rate:,.0f} items/s" if rate else ""  # not with the first report, and so not where one is all
-        left = f", about {(total - progress.scanned) / rate:.0f} s left" if rate and total > progress.scanned else ""
-        of = f" of about {total:,}" if total else ""
-        print(f"rebuild: {progress.scanned:,}{of} items, {progress.events:,} events{speed}{left}")
-
-    return report
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rebuild what the environment names; return the exit status."""
-    description, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m event_service.rebuild",
-        description=description,
-        epilog=details
-        + "\nEnvironment: EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = make_parser(
+        "rebuild", __doc__, "EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*"
     )
     parser.add_argument(
         "--workers", type=_positive, default=min(os.cpu_count() or 1, 8), help="processes (%(default)s)"
     )
     parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
-    parser.add_argument("--restart", action="store_true", help="begin anew also where a rebuild was broken off")
+    parser.add_argument("--restart", action="store_true", help="begin again even if a rebuild was interrupted")
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--dry-run", action="store_true", help="leave the notifications, and report what would change")
-    mode.add_argument("--verify", action="store_true", help="the same, and fail where there is any difference")
-    return run("rebuild", lambda: _rebuild(parser.parse_args(arguments)))
+    mode.add_argument("--dry-run", action="store_true", help="change no notification, and report what would change")
+    mode.add_argument("--verify", action="store_true", help="the same, and fail if there is any difference")
+    options = parser.parse_args(arguments)
+    return run("rebuild", lambda: _rebuild(options))
 
 
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= _MOST):
-        raise argparse.ArgumentTypeError(f"is no whole number from 1 to {_MOST:,}")
+        raise argparse.ArgumentTypeError(f"is not a whole number from 1 to {_MOST:,}")
     return int(text)
 
 
 def _rebuild(options: argparse.Namespace) -> int:
-    database = DatabaseSettings.from_environment(os.environ)
-    job = Job(
-        database, event_store_table(os.environ), NOTIFICATIONS, options.workers, options.segments, options.restart
+    job = RebuildJob(
+        DatabaseSettings.from_environment(os.environ),
+        event_store_table(os.environ),
+        NOTIFICATIONS,
+        options.workers,
+        options.segments,
+        options.restart,
     )
     started = time.monotonic()
-    # DynamoDB counts the items every six hours or so.
+    # DynamoDB counts the items about every six hours.
     report = _print_progress(make_patient_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])
     differences: list[Difference] = []
     if options.dry_run or options.verify:
@@ -87,8 +73,23 @@ def _rebuild(options: argparse.Namespace) -> int:
             f"rebuild: {difference.count:,} {difference.kind}:", *difference.ids, f"and {more:,} more" if more else ""
         )
     if (options.dry_run or options.verify) and not differences:
-        print("rebuild: the notifications are what the event store says")
+        print("rebuild: the notifications agree with the event store")
     return int(options.verify and bool(differences))
+
+
+def _print_progress(total: int) -> Callable[[Progress], None]:
+    started = time.monotonic()
+    before: list[int] = []
+
+    def report(progress: Progress) -> None:
+        before.append(progress.scanned)  # what an interrupted rebuild had done counts for no rate
+        rate = (progress.scanned - before[0]) / (time.monotonic() - started)
+        speed = f", {rate:,.0f} items/s" if rate else ""  # the first report has none
+        left = f", about {(total - progress.scanned) / rate:.0f} s left" if rate and total > progress.scanned else ""
+        of = f" of about {total:,}" if total else ""
+        print(f"rebuild: {progress.scanned:,}{of} items, {progress.events:,} events{speed}{left}")
+
+    return report
 
 
 if __name__ == "__main__":

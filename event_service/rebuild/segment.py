@@ -1,71 +1,53 @@
-"""One worker's part of a rebuild: a segment of the event store, scanned and merged page by page."""
+"""One worker's part of a rebuild: a segment of the event store, scanned page by page for facts or for events."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 import botocore.session
 import psycopg
 from botocore.exceptions import ClientError
-from urllib3.exceptions import HTTPError
 
-from event_service.adapters.aws import make_endpoint
+from event_service.adapters import event_items as items_of_events
+from event_service.adapters.aws import NO_RESPONSE, make_transport
 from event_service.adapters.batching import is_transient
-from event_service.adapters.event_items import Item
-from event_service.adapters.lean_clients import DynamoDb
-from event_service.adapters.postgres import TimeLimitedConnection
-from event_service.cli import NOTIFICATIONS, merge, open_database
-from event_service.codec.json_text import texts_of
-from event_service.config import DatabaseSettings
-from event_service.domain.event import KNOWN_TYPES, EventKey
-from event_service.merging import fold
+from event_service.adapters.data_plane import DynamoDb
+from event_service.adapters.event_items import Item, event_key, key_of
+from event_service.adapters.postgres import TimeLimitedConnection, connect
+from event_service.adapters.upkeep import merge
+from event_service.cli import secrets_client
+from event_service.codec.json_text import raw_members, string_value
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, EventKey
+from event_service.merging import fact_ids, merge_requests
+from event_service.rebuild.progress import (
+    EVENTS,
+    FACTS,
+    Position,
+    RebuildJob,
+    add_facts,
+    advance,
+    known_facts,
+    position_of,
+)
 from event_service.rebuild.workers import pause, should_stop
 
-DEFAULT_SEGMENTS: Final = 4
-_ATTEMPTS: Final = 10  # to get one page further: with their pauses about a minute
+_ATTEMPTS: Final = 10  # to get one page further: with their pauses, about a minute
 _LONGEST_PAUSE_SECONDS: Final = 20
-_ATTRIBUTES: Final = (
-    "pk",
-    "sk",
-    "id",
-    "eventType",
-    "userId",
-    "userEmail",
-    "occurredAt",
-    "eventData",
-    "eventDataEncoding",
-)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What to rebuild from what; one worker works in this process, more in processes of their own.
-
-    `restart` begins anew where a rebuild was broken off.
-    """
-
-    database: DatabaseSettings
-    source: str
-    target: str = NOTIFICATIONS
-    workers: int = 1
-    segments: int = DEFAULT_SEGMENTS
-    restart: bool = False
-
-
-def merge_segment(job: Job, segment: int, segments: int) -> None:
-    """Merge a segment from where it got to; after a failure that may pass, again from there."""
+def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> None:
+    """Work through a segment from where it got to; after a failure that may heal, again from there."""
     failures = 0
     while not should_stop():
         try:
-            with open_database(job.database) as connection:
-                for _ in _merge_pages(connection, job, segment, segments):
+            with connect(job.database, secrets_client) as connection:
+                for _ in _pages_done(connection, job, phase, segment, segments):
                     failures = 0
                     if should_stop():
                         break
                 return
-        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, HTTPError) as exc:
+        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, *NO_RESPONSE) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise
@@ -73,38 +55,45 @@ def merge_segment(job: Job, segment: int, segments: int) -> None:
             pause(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
 
 
-def _merge_pages(connection: TimeLimitedConnection, job: Job, segment: int, segments: int) -> Iterator[None]:
-    """Merge a segment page by page; yield after each."""
-    where = "WHERE target = %s AND segment = %s"
-    pk, sk, done = connection.execute(
-        f"SELECT last_pk, last_sk, done FROM rebuild_progress {where}", (job.target, segment)
-    ).fetchone() or (None, None, True)
-    if done:
+def _pages_done(
+    connection: TimeLimitedConnection, job: RebuildJob, phase: str, segment: int, segments: int
+) -> Iterator[None]:
+    """Work through a segment page by page; yield after each."""
+    position = position_of(connection, job, phase, segment)
+    if position.done:
         return
-    for page in _scan(job.source, segment, segments, (pk, sk)):
-        refused = _merge_page(connection, job.target, page["Items"])
+    for page in _scan(job.source, phase, segment, segments, position):
+        refused = 0
+        if phase == FACTS:
+            add_facts(connection, (id_ for item in page["Items"] if (id_ := _fact_id(item))))
+        else:
+            refused = _merge_page(connection, job, page["Items"])
         last = page.get("LastEvaluatedKey")
-        connection.execute(
-            "UPDATE rebuild_progress SET last_pk = %s, last_sk = %s, done = %s, scanned = scanned + %s,"
-            f" events = events + %s, refused = refused + %s {where}",
-            (
-                last and last["pk"]["S"],
-                last and last["sk"]["S"],
-                last is None,
-                page["ScannedCount"],
-                page["Count"],
-                refused,
-                job.target,
-                segment,
-            ),
+        advance(
+            connection,
+            job,
+            phase,
+            segment,
+            last=event_key(last) if last else None,
+            scanned=page["ScannedCount"],
+            events=page["Count"] if phase == EVENTS else 0,
+            refused=refused,
         )
         yield
 
 
-def _merge_page(connection: TimeLimitedConnection, target: str, items: Sequence[Item]) -> int:
-    """Merge the events of a page and return how many were refused, by today's code or by PostgreSQL.
+def _fact_id(item: Item) -> str | None:
+    """Return the id of a fact; None if it is not one of the service's own, which are UUIDs."""
+    try:
+        return str(UUID(items_of_events.text_of(item, items_of_events.ID)))
+    except ValueError:
+        return None
 
-    The others of their items decide then. Merged again, a page changes nothing.
+
+def _merge_page(connection: TimeLimitedConnection, job: RebuildJob, items: Sequence[Item]) -> int:
+    """Merge the events of a page; return how many today's code or PostgreSQL refused.
+
+    The other events of their notifications decide then. Merged again, a page changes nothing.
     """
     left_out: set[EventKey] = set()
 
@@ -112,46 +101,44 @@ def _merge_page(connection: TimeLimitedConnection, target: str, items: Sequence[
         left_out.add(key)
         print(f"rebuild: refused: {' '.join(key)}: {reason}", file=sys.stderr)
 
+    facts = known_facts(connection, [id_ for item in items for id_ in fact_ids(item)])
     pending = [*reversed(items)]
     while pending:
         refused = [
             request
-            for requests in fold(pending, lambda item, reason: leave_out(_key(item), str(reason)))
-            for request in merge(connection, target, requests)
+            for requests in merge_requests(pending, facts, leave_out)
+            for request in merge(connection, job.target, requests)
         ]
         for request in refused:
             leave_out(_key_of_request(request), "PostgreSQL refuses the row")
-        pending = [item for item in pending if _key(item) not in left_out] if refused else []
+        pending = [item for item in pending if event_key(item) not in left_out] if refused else []
     return len(left_out)
 
 
-def _key(item: Item) -> EventKey:
-    pk, sk = (item.get(name, {}).get("S", "?") for name in ("pk", "sk"))
-    return pk, sk
-
-
 def _key_of_request(request: str) -> EventKey:
-    texts = texts_of(request)
-    pk, event_id = json.loads(texts["pk"]), json.loads(texts["id"])
-    return pk, f"{json.loads(texts_of(texts['notification'])['updatedAt'])}#{event_id}"
+    members = raw_members(request)
+    pk, event_id = string_value(members["pk"]), string_value(members["id"])
+    return pk or "", f"{string_value(raw_members(members['notification'])['updatedAt'])}#{event_id}"
 
 
-def _scan(table: str, segment: int, segments: int, start: tuple[str | None, str | None]) -> Iterator[Any]:
-    """Yield the pages of a segment with the events of known types, after a key if there is one."""
-    types = {f":{number}": {"S": name} for number, name in enumerate(KNOWN_TYPES)}
+def _scan(table: str, phase: str, segment: int, segments: int, position: Position) -> Iterator[Any]:
+    """Yield the pages of a segment with the facts, or with the events of known types, after a position."""
+    names = FACT_TYPES if phase == FACTS else KNOWN_TYPES
+    types = {f":{number}": {"S": name} for number, name in enumerate(names)}
+    attributes = (items_of_events.ID,) if phase == FACTS else items_of_events.EVENT_ATTRIBUTES
     request: dict[str, Any] = {
         "TableName": table,
         "Segment": segment,
         "TotalSegments": segments,
         "ConsistentRead": True,
-        "FilterExpression": f"#eventType IN ({', '.join(types)})",
-        "ProjectionExpression": ", ".join(f"#{name}" for name in _ATTRIBUTES),
-        "ExpressionAttributeNames": {f"#{name}": name for name in _ATTRIBUTES},
+        "FilterExpression": f"#type IN ({', '.join(types)})",
+        "ProjectionExpression": ", ".join(f"#{name}" for name in attributes),
+        "ExpressionAttributeNames": {f"#{name}": name for name in attributes} | {"#type": items_of_events.EVENT_TYPE},
         "ExpressionAttributeValues": types,
     }
-    if start[0] is not None:
-        request["ExclusiveStartKey"] = {"pk": {"S": start[0]}, "sk": {"S": start[1]}}
-    client = DynamoDb(make_endpoint(botocore.session.get_session(), "dynamodb"))
+    if position.key is not None:
+        request["ExclusiveStartKey"] = key_of(*position.key)
+    client = DynamoDb(make_transport(botocore.session.get_session(), "dynamodb"))
     while True:
         page = client.scan(**request)
         yield page

@@ -1,4 +1,4 @@
-"""Who does the work of a rebuild: processes that stop when they are told to, or when the one that started them ends."""
+"""The workers of a rebuild: processes that stop when they are told to, or when the process that started them ends."""
 
 import multiprocessing
 import os
@@ -20,23 +20,23 @@ _stop: StopSign = threading.Event()
 
 
 def stop_with(sign: StopSign) -> None:
-    """Let segments end after the page they are at once this is set."""
+    """Let this worker end its segment after the current page once the sign is set."""
     global _stop  # noqa: PLW0603  # of a worker, which an executor starts
     _stop = sign
 
 
 def should_stop() -> bool:
-    """Tell whether this worker is to stop after the page it is at."""
+    """Tell whether this worker is to stop after the current page."""
     return _stop.is_set()
 
 
 def pause(seconds: float) -> None:
-    """Wait, but no longer than until it is to stop."""
+    """Wait, but not longer than until this worker is to stop."""
     _stop.wait(seconds)
 
 
 def make_workers(workers: int) -> tuple[Executor, Callable[[], None]]:
-    """Return who works, and what makes them stop after the page they are at."""
+    """Return the workers, and what makes them stop after the current page."""
     if workers == 1:
         here = threading.Event()
         return ThreadPoolExecutor(1, initializer=stop_with, initargs=(here,)), here.set
@@ -46,7 +46,7 @@ def make_workers(workers: int) -> tuple[Executor, Callable[[], None]]:
 
 
 def _start_worker(stop: StopSign) -> None:
-    """Let a worker stop when the process that started it says so, and exit when that dies."""
+    """Prepare a worker process; it exits when the process that started it dies."""
     stop_with(stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()

@@ -1,26 +1,21 @@
-# How `sam build` packages the function and its layer, without Docker, for the Python and the processor of the target:
-# both stand in the name of the folder HERE whose Makefile includes this file (see ContextPath in template.yaml).
-# SAM runs it in a copy of the source folder, with ARTIFACTS_DIR set. It lies in the layer's source folder so that a
-# change to it makes `sam build --cached` build the layer anew. Paths may have spaces.
-
-TARGET := $(lastword $(notdir $(HERE)))
-RUNTIME := $(firstword $(subst -, ,$(TARGET)))
-ARCHITECTURE := $(lastword $(subst -, ,$(TARGET)))
-MACHINE := $(ARCHITECTURE:arm64=aarch64)
+# How `sam build` packages the functions and their layer without Docker. The target's Makefile includes this file
+# (ContextPath in template.yaml chooses the target) and says which RUNTIME to build for, and which options make pip install
+# for it (PIP_TARGET). SAM runs it in a copy of the source folder, with ARTIFACTS_DIR set. It is in the layer's source
+# folder so that `sam build --cached` builds the layer again when it changes. Paths may contain spaces.
 
 # botocore brings the descriptions of some 400 services, two thirds of the layer. A test finds a missing one.
-AWS_SERVICES := dynamodb secretsmanager
+AWS_SERVICES := dynamodb secretsmanager sns
 
-# Any Python's pip can install for another one.
 VENV_PYTHON := $(HERE)/../../../.venv/bin/python
-PIP := $(shell for python in "$$PYTHON" "$(VENV_PYTHON)" python3 python; do \
-	"$$python" -m pip --version >/dev/null 2>&1 && { echo "\"$$python\" -m pip"; break; }; done)
-# Bytecode has to be written by the very version that reads it.
+# The pip of any Python can install for another one.
+INSTALLER := $(shell for python in "$$PYTHON" "$(VENV_PYTHON)" python3 python; do \
+	"$$python" -m pip --version >/dev/null 2>&1 && { echo "\"$$python\""; break; }; done)
+# Only the version that reads bytecode can write it.
 COMPILER := $(shell for python in "$$PYTHON" "$(VENV_PYTHON)" $(RUNTIME) python3 python; do \
 	test "$$("$$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null)" = $(RUNTIME) && \
 	{ echo "\"$$python\""; break; }; done)
 
-# Without bytecode in the package every cold start compiles it anew, since Lambda's file system is read-only.
+# Lambda's file system is read-only: without bytecode in the package, every cold start compiles all of it.
 # Unchecked, because packaging changes the time stamps that it would be checked against.
 ifdef COMPILER
 compile = $(COMPILER) -m compileall -q --invalidation-mode unchecked-hash -s "$(ARTIFACTS_DIR)" -p $(1) "$(ARTIFACTS_DIR)"
@@ -35,11 +30,9 @@ build-EventServiceFunction build-MigrationFunction build-ReadApiFunction:
 	$(call compile,/var/task)
 
 build-DependenciesLayer:
-	$(if $(PIP),,$(error no pip was found: name a Python that has it, PYTHON=... sam build))
-	$(PIP) install --quiet --disable-pip-version-check --no-deps --require-hashes --no-compile --only-binary=:all: \
-		--implementation cp --python-version $(RUNTIME:python%=%) \
-		--platform manylinux_2_28_$(MACHINE) --platform manylinux2014_$(MACHINE) \
-		--target "$(ARTIFACTS_DIR)/python" --requirement requirements.txt
+	$(if $(INSTALLER),,$(error no Python with pip was found: name one, PYTHON=... sam build))
+	$(INSTALLER) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-compile \
+		--only-binary=:all: $(PIP_TARGET) --target "$(ARTIFACTS_DIR)/python" --requirement requirements.txt
 	rm -rf "$(ARTIFACTS_DIR)/python/bin"
 	find "$(ARTIFACTS_DIR)/python/botocore/data" -mindepth 1 -maxdepth 1 -type d \
 		$(foreach service,$(AWS_SERVICES),! -name $(service)) -exec rm -rf {} +

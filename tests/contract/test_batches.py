@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from .oracle import Event, Model, exact_json, instant, text_of
-from .records import ENCODERS, LEGACY_RAW, Record, again, captured, legacy_text, raw, text, wrapped
-from .world import World
+from tests.support.formats import ENCODERS, LEGACY_RAW, captured, legacy_text
+from tests.support.messages import Record, again, raw, text, wrapped
+from tests.support.oracle import Event, Model, exact_json, instant, text_of
+from tests.support.world import World
 
 FIRST = instant("2026-11-23T06:00:00.000Z")
 KINDS = ["reminder:created", "reminder:updated", "reminder:updated", "reminder:deleted"]

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from .oracle import Event, Model
-from .records import Record, again, captured
-from .world import World
+from tests.support import event_items
+from tests.support.formats import captured
+from tests.support.messages import Record, again
+from tests.support.oracle import Event, Model
+from tests.support.world import World
 
 DELIVERIES = ("wrapped", "raw")
 KINDS = (
@@ -82,8 +84,7 @@ def test_captures_redelivered_backwards_change_nothing(world: World, delivery: s
 def test_a_captured_event_costs_one_write_unit(world: World, delivery: str) -> None:
     """An event of ordinary size and its fact take at most 1 KiB each in the store (§3)."""
     world.invoke([record for kind in KINDS for record in captured(f"{kind}.{delivery}.json").values()])
-    scan: dict[str, Any] = world.aws.dynamodb.scan(TableName=world.aws.table)
-    sizes = [item_size(item) for item in scan["Items"]]
+    sizes = [item_size(item) for item in event_items.scan(world.aws)]
     assert sizes
     assert max(sizes) <= 1024
 

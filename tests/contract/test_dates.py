@@ -6,9 +6,22 @@ from typing import Any
 
 import pytest
 
-from .cases import NOTE, REMINDER, cloudevent, legacy, native, refused, reminder_data, sent
-from .records import Record, again, raw, text, wrapped
-from .world import World
+from tests.support.messages import (
+    NOTE,
+    REMINDER,
+    Record,
+    again,
+    cloud_event,
+    legacy,
+    native,
+    raw,
+    reminder_data,
+    sent,
+    text,
+    wrapped,
+)
+from tests.support.refusals import refused
+from tests.support.world import World
 
 USABLE = {
     "2026-11-23T07:54:00.000Z": datetime(2026, 11, 23, 7, 54, tzinfo=UTC),
@@ -133,21 +146,21 @@ EARLIER = "2026-11-23T05:00:00.000Z"
 DELETED = {"eventType": "reminder:deleted", "eventItemType": "reminder"}
 LATE_UPDATE = reminder_data(updatedAt="+060000-01-01T00:00:00.000Z")
 TIMES: dict[str, tuple[Record, str]] = {
-    "a known type's updatedAt": (wrapped(text(legacy(itemId="1")), REMINDER, LATER), UPDATED),
-    "even if it is later": (wrapped(text(legacy(itemId="2")), REMINDER, EARLIER), UPDATED),
-    "raw": (raw(text(legacy(itemId="3")), REMINDER, LATER), UPDATED),
-    "unusable": (wrapped(text(legacy(itemId="4", eventData=LATE_UPDATE)), REMINDER, LATER), LATER),
-    "a number": (raw(text(legacy(itemId="5", eventData=reminder_data(updatedAt=1))), REMINDER, LATER), LATER),
-    "absent": (raw(text(legacy(itemId="6", eventData=reminder_data(updatedAt=...))), REMINDER, LATER), LATER),
-    "deletion, envelope later": (wrapped(text(legacy(itemId="7")), DELETED, LATER), LATER),
-    "deletion, envelope earlier": (wrapped(text(legacy(itemId="8")), DELETED, EARLIER), UPDATED),
-    "deletion, raw": (raw(text(legacy(itemId="9")), DELETED, LATER), LATER),
-    "deletion, no updatedAt": (raw(text(legacy(itemId="10", eventData={})), DELETED, EARLIER), EARLIER),
-    "another type, SNS": (wrapped(text(legacy(itemId="11")), NOTE, LATER), LATER),
-    "another type, SQS": (raw(text(legacy(itemId="12")), NOTE, LATER), LATER),
-    "its own": (wrapped(text(native(itemId="13", occurredAt=EARLIER)), published=LATER), EARLIER),
-    "a CloudEvent's": (wrapped(text(cloudevent(subject="14", time=EARLIER)), published=LATER), EARLIER),
-    "no id": (wrapped(text(native(itemId="15", id=..., occurredAt=EARLIER)), published=LATER), EARLIER),
+    "a known type's updatedAt": (wrapped(text(legacy(itemId="1")), REMINDER, Timestamp=LATER), UPDATED),
+    "even if it is later": (wrapped(text(legacy(itemId="2")), REMINDER, Timestamp=EARLIER), UPDATED),
+    "raw": (raw(text(legacy(itemId="3")), REMINDER, sent=LATER), UPDATED),
+    "unusable": (wrapped(text(legacy(itemId="4", eventData=LATE_UPDATE)), REMINDER, Timestamp=LATER), LATER),
+    "a number": (raw(text(legacy(itemId="5", eventData=reminder_data(updatedAt=1))), REMINDER, sent=LATER), LATER),
+    "absent": (raw(text(legacy(itemId="6", eventData=reminder_data(updatedAt=...))), REMINDER, sent=LATER), LATER),
+    "deletion, envelope later": (wrapped(text(legacy(itemId="7")), DELETED, Timestamp=LATER), LATER),
+    "deletion, envelope earlier": (wrapped(text(legacy(itemId="8")), DELETED, Timestamp=EARLIER), UPDATED),
+    "deletion, raw": (raw(text(legacy(itemId="9")), DELETED, sent=LATER), LATER),
+    "deletion, no updatedAt": (raw(text(legacy(itemId="10", eventData={})), DELETED, sent=EARLIER), EARLIER),
+    "another type, SNS": (wrapped(text(legacy(itemId="11")), NOTE, Timestamp=LATER), LATER),
+    "another type, SQS": (raw(text(legacy(itemId="12")), NOTE, sent=LATER), LATER),
+    "its own": (wrapped(text(native(itemId="13", occurredAt=EARLIER)), Timestamp=LATER), EARLIER),
+    "a CloudEvent's": (wrapped(text(cloud_event(subject="14", time=EARLIER)), Timestamp=LATER), EARLIER),
+    "no id": (wrapped(text(native(itemId="15", id=..., occurredAt=EARLIER)), Timestamp=LATER), EARLIER),
 }
 
 
@@ -167,8 +180,8 @@ def test_an_event_takes_its_id_from_the_first_source_that_has_it(world: World) -
     other_body = raw(text(legacy(itemId="raw", extra=1)), NOTE)
     world.accept(
         sent(native(id="own", itemId="own")),
-        wrapped(text(legacy(itemId="wrapped")), REMINDER, message_id="sns-id"),
-        sent(cloudevent(id="a/b", source="https://x.example/y", subject="cloud")),
+        wrapped(text(legacy(itemId="wrapped")), REMINDER, MessageId="sns-id"),
+        sent(cloud_event(id="a/b", source="https://x.example/y", subject="cloud")),
         notes,
         redriven,
         other_type,

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from .cases import ADDRESS, PAYLOAD, native, note, reminder_data
-from .records import again, raw, text
-from .world import World
+from tests.support.messages import ADDRESS, PAYLOAD, again, native, note, raw, reminder_data, text
+from tests.support.world import World
 
 BASE: dict[str, Any] = {"causationId": "cause", "userEmail": ADDRESS}
 SAME = {

@@ -2,10 +2,9 @@
 
 import json
 
-from .cases import ADDRESS, native, nested, noise, reminder_data, sent
-from .oracle import exact_json
-from .records import raw, text, wrapped
-from .world import World, without_ids
+from tests.support.messages import ADDRESS, native, nested, noise, raw, reminder_data, sent, text, wrapped
+from tests.support.oracle import exact_json
+from tests.support.world import World, without_ids
 
 
 def test_a_fact_that_comes_back_has_no_effect(world: World) -> None:
@@ -29,7 +28,11 @@ def test_a_fact_that_comes_back_has_no_effect(world: World) -> None:
 def test_an_event_that_only_looks_like_a_fact_loses_nothing(world: World) -> None:
     """Another producer's event of a fact's type keeps its user: it is about no notification of this service."""
     kinds = {"eventType": "notification:created", "itemType": "notification"}
-    datas = {"none": {"x": 1}, "other": {"userId": "other", "userEmail": 5}, "same": {"userId": "zed", "itemId": "R1"}}
+    datas = {
+        "none": {"x": 1},
+        "other": {"userId": "other", "userEmail": 5},
+        "same": {"userId": "zed", "itemId": "item-1"},
+    }
     world.accept(*(sent(native(id=name, userId="zed", eventData=data, **kinds)) for name, data in datas.items()))
     assert {item["id"]: item.get("userId") for item in world.items().values()} == dict.fromkeys(datas, "zed")
     assert (world.rows(), world.published()) == ({}, [])
@@ -73,7 +76,7 @@ def test_a_fact_is_a_native_event_with_its_attributes(world: World) -> None:
     world.accept(sent(native()))
     (message,) = world.published()
     row = world.row()
-    data = reminder_data() | {"userEmail": ADDRESS, "reminderId": "R1", "url": ""}
+    data = reminder_data() | {"userEmail": ADDRESS, "reminderId": "item-1", "url": ""}
     occurred_at = "2026-11-23T06:00:00.000000Z"
     assert without_ids(message.body, str(row["id"])) == {
         "eventType": "notification:created",
@@ -86,7 +89,7 @@ def test_a_fact_is_a_native_event_with_its_attributes(world: World) -> None:
             "userId": "user-a",
             "userEmail": ADDRESS,
             "itemType": "reminder",
-            "itemId": "R1",
+            "itemId": "item-1",
             "deliverAt": "2027-01-01T08:00:00.000000Z",
             "notificationData": data,
             "createdAt": occurred_at,

@@ -2,17 +2,9 @@
 
 from typing import Any
 
-from .cases import (
-    NOTE,
-    REMINDER,
-    cloudevent,
-    legacy,
-    native,
-    refused,
-    reminder_data,
-    sent,
-)
-from .world import World
+from tests.support.messages import NOTE, REMINDER, cloud_event, legacy, native, reminder_data, sent
+from tests.support.refusals import refused
+from tests.support.world import World
 
 
 def test_a_field_missing_empty_or_ill_typed_is_refused_by_name(world: World) -> None:
@@ -47,7 +39,7 @@ def test_an_event_with_its_own_id_must_bring_its_own_time(world: World) -> None:
     cases = {
         "id alone": sent(native(occurredAt=...)),
         "id and null": sent(native(id="event-2", occurredAt=None)),
-        "CloudEvent without time": sent(cloudevent(time=...)),
+        "CloudEvent without time": sent(cloud_event(time=...)),
         "time alone": sent(native(id=...)),
     }
     fields = refused(world, cases)
@@ -77,7 +69,7 @@ def test_lengths_are_counted_in_characters_and_an_id_in_bytes_too(world: World) 
         "userId 256": sent(native(id="3", userId="u" * 256)),
         "userId 256 of 4 bytes": sent(native(id="4", userId="🎉" * 256)),
         "eventType 64": sent(native(id="5", eventType="note:" + "a" * 59, itemType="note")),
-        "CloudEvent id 256": sent(cloudevent(source="s" * 100, id="i" * 155)),
+        "CloudEvent id 256": sent(cloud_event(source="s" * 100, id="i" * 155)),
     }
     rejected = {
         "id 257": (sent(native(id="i" * 257)), "id"),
@@ -85,7 +77,7 @@ def test_lengths_are_counted_in_characters_and_an_id_in_bytes_too(world: World) 
         "itemId 257": (sent(native(id="6", itemId="i" * 257)), "itemId"),
         "userId 257": (sent(native(id="7", userId="u" * 257)), "userId"),
         "eventType 65": (sent(native(id="8", eventType="note:" + "a" * 60, itemType="note")), "eventType"),
-        "CloudEvent id 257": (sent(cloudevent(source="s" * 100, id="i" * 156)), None),
+        "CloudEvent id 257": (sent(cloud_event(source="s" * 100, id="i" * 156)), None),
     }
     fields = refused(world, accepted | {name: record for name, (record, _) in rejected.items()})
     assert set(fields) == set(rejected)
@@ -105,16 +97,16 @@ def test_the_longest_keys_fit_everywhere_together(world: World) -> None:
 def test_a_cloudevent_lacks_nothing_either(world: World) -> None:
     """A CloudEvent without one of its parts is refused, and so is one whose data has no user or no data."""
     data = {"userId": "user-a", "eventData": reminder_data()}
-    cases = {f"no {name}": sent(cloudevent(**{name: ...})) for name in ("id", "source", "type", "subject", "data")}
-    cases |= {f"empty {name}": sent(cloudevent(**{name: ""})) for name in ("id", "source", "type", "subject")}
-    cases |= {f"{name} a number": sent(cloudevent(**{name: 5})) for name in ("type", "time", "subject", "data")}
+    cases = {f"no {name}": sent(cloud_event(**{name: ...})) for name in ("id", "source", "type", "subject", "data")}
+    cases |= {f"empty {name}": sent(cloud_event(**{name: ""})) for name in ("id", "source", "type", "subject")}
+    cases |= {f"{name} a number": sent(cloud_event(**{name: 5})) for name in ("type", "time", "subject", "data")}
     cases |= {
-        "no user": sent(cloudevent(data={"eventData": reminder_data()})),
-        "no event data": sent(cloudevent(data={"userId": "user-a"})),
-        "no date": sent(cloudevent(data=data | {"eventData": {}})),
-        "user a number": sent(cloudevent(data=data | {"userId": 5})),
-        "address a number": sent(cloudevent(data=data | {"userEmail": 5})),
-        "good": sent(cloudevent(data=data, datacontenttype="application/json")),
+        "no user": sent(cloud_event(data={"eventData": reminder_data()})),
+        "no event data": sent(cloud_event(data={"userId": "user-a"})),
+        "no date": sent(cloud_event(data=data | {"eventData": {}})),
+        "user a number": sent(cloud_event(data=data | {"userId": 5})),
+        "address a number": sent(cloud_event(data=data | {"userEmail": 5})),
+        "good": sent(cloud_event(data=data, datacontenttype="application/json")),
     }
     assert set(refused(world, cases)) == set(cases) - {"good"}
 
@@ -138,8 +130,8 @@ def test_item_type_and_event_type_must_agree(world: World) -> None:
     cases = {
         "attributes": sent(legacy(), {"eventType": "reminder:created", "eventItemType": "note"}),
         "body": sent(native(id="1", itemType="note")),
-        "CloudEvent": sent(cloudevent(itemtype="note")),
-        "good CloudEvent": sent(cloudevent(id="2", itemtype="reminder")),
+        "CloudEvent": sent(cloud_event(itemtype="note")),
+        "good CloudEvent": sent(cloud_event(id="2", itemtype="reminder")),
         "good prefix alone": sent(legacy(), {"eventType": "reminder:created"}),
         "good body over attributes": sent(native(id="2"), NOTE),
     }

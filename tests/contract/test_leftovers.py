@@ -4,17 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from .cases import NOTE, legacy, native, sent
-from .leftovers import CREATED, DELETED, UPDATED, age_outbox, committed_column, leave_behind, published, reminder
-from .records import again, raw, text
-from .world import World
+from tests.support.interrupted import leave_behind, published, reminder
+from tests.support.messages import CREATED, DELETED, NOTE, UPDATED, again, legacy, native, raw, sent, text
+from tests.support.world import World
 
 
 def test_an_outbox_row_says_when_it_was_committed(world: World) -> None:
     """Its one `timestamptz` is the time of the commit."""
     leave_behind(world, reminder("c", 1, CREATED))
     (row,) = world.outbox()
-    assert abs(row[committed_column(world)] - datetime.now(UTC)) < timedelta(minutes=1)
+    assert abs(row[world.tables.committed_column()] - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_several_events_of_one_item_left_behind_are_all_published(world: World) -> None:
@@ -39,7 +38,7 @@ LATER_BATCHES = {
 def test_a_fact_left_behind_for_15_minutes_is_taken_along(world: World, batch: object) -> None:
     """The first batch that comes more than 15 minutes after publishes it, whatever the batch holds."""
     leave_behind(world, reminder("c", 1, CREATED), reminder("other", 1, CREATED, "R2"))
-    age_outbox(world, 15.1)
+    world.tables.age_outbox(15.1)
     assert callable(batch)
     world.invoke([batch()])
     facts = [(cause, kind) for cause, kind in published(world) if cause != "x"]
@@ -54,7 +53,7 @@ def test_a_redelivery_after_15_minutes_publishes_its_fact_once(world: World) -> 
     """A batch that brings back the record of an old fact itself does not publish the fact twice."""
     records = [reminder("c", 1, CREATED), reminder("u", 2, UPDATED), reminder("other", 1, CREATED, "R2")]
     leave_behind(world, *records)
-    age_outbox(world, 20)
+    world.tables.age_outbox(20)
     world.accept(again(records[0]), raw(text(legacy()), NOTE))
     facts = [("c", "notification:created"), ("u", "notification:updated"), ("other", "notification:created")]
     assert sorted(published(world)) == sorted(facts)
@@ -66,11 +65,11 @@ def test_a_redelivery_after_15_minutes_publishes_its_fact_once(world: World) -> 
 def test_facts_left_behind_that_fail_again_fail_nobody_and_are_not_lost(world: World) -> None:
     """A later batch that cannot publish them either succeeds by itself, and another one publishes them."""
     leave_behind(world, reminder("c", 1, CREATED))
-    age_outbox(world, 20)
+    world.tables.age_outbox(20)
     with world.without_topic():
         world.accept(raw(text(legacy()), NOTE))
     assert len(world.outbox()) == 1
-    age_outbox(world, 20)
+    world.tables.age_outbox(20)
     world.accept(raw(text(legacy()), NOTE))
     assert published(world) == [("c", "notification:created")]
     assert world.outbox() == []
@@ -80,7 +79,7 @@ def test_a_younger_fact_is_left_to_its_redelivery(world: World) -> None:
     """Before 15 minutes have passed another batch leaves it where it is; its own record then publishes it once."""
     record = reminder("c", 1, CREATED)
     leave_behind(world, record)
-    age_outbox(world, 14.5)
+    world.tables.age_outbox(14.5)
     world.accept(raw(text(legacy()), NOTE))
     assert world.published() == []
     assert len(world.outbox()) == 1
@@ -94,8 +93,8 @@ def test_facts_left_behind_are_published_oldest_first(world: World) -> None:
     names = [f"e{number:02}" for number in range(15)]
     for name in names[::-1]:
         leave_one(world, name)
-        age_outbox(world, 1)
-    age_outbox(world, 15)
+        world.tables.age_outbox(1)
+    world.tables.age_outbox(15)
     world.accept(raw(text(legacy()), NOTE))
     assert [cause for cause, _ in published(world)] == names[::-1]
     assert world.outbox() == []
@@ -105,7 +104,7 @@ def test_as_many_facts_left_behind_are_taken_as_time_allows(world: World) -> Non
     """With time enough one batch publishes them all, with none it takes none and fails nobody for it."""
     count = 150
     leave_behind(world, *(reminder(f"e{number}", 1, CREATED, f"R{number}") for number in range(count)))
-    age_outbox(world, 15.1)
+    world.tables.age_outbox(15.1)
     world.invoke([raw("{", NOTE)], milliseconds_left=0)
     assert len(world.outbox()) == count
     world.accept(raw(text(legacy()), NOTE))

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from .oracle import Event, Model, modelled
-from .records import native_raw, text
-from .world import World, comparable
+from tests.support.formats import native_raw
+from tests.support.messages import text
+from tests.support.oracle import Event, Model, modelled
+from tests.support.tables import comparable
+from tests.support.world import World
 
 CREATED, UPDATED, DELETED = "reminder:created", "reminder:updated", "reminder:deleted"
 COMMAND, COMMAND_DELETE = "notification:update", "notification:delete"
@@ -163,7 +165,7 @@ def test_a_notifications_id_is_the_same_after_a_rebuild(world: World) -> None:
     batch = [event("a", 1, CREATED), event("b", 1, CREATED, item="R2"), event("c", 1, CREATED, user="user-b")]
     world.accept(*map(native_raw, batch))
     before = world.rows()
-    world.query("TRUNCATE notifications, outbox")
+    world.tables.lose_rows()
     world.accept(*(native_raw(event(f"new {each.id}", 7, UPDATED, each.item_id, each.user_id)) for each in batch))
     after = world.rows()
     assert {key: row["id"] for key, row in after.items()} == {key: row["id"] for key, row in before.items()}

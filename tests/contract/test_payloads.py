@@ -6,10 +6,24 @@ from typing import Any
 
 import pytest
 
-from .cases import NOTE, REMINDER, legacy, native, noise, note, refused, reminder_data, sent
-from .oracle import exact_json
-from .records import Record, again, raw, text, wrapped
-from .world import World
+from tests.support.messages import (
+    NOTE,
+    REMINDER,
+    Record,
+    again,
+    legacy,
+    native,
+    noise,
+    note,
+    raw,
+    reminder_data,
+    sent,
+    text,
+    wrapped,
+)
+from tests.support.oracle import exact_json
+from tests.support.refusals import refused
+from tests.support.world import World
 
 EXACT = {
     "digits": '{"n":[1.00,1e2,1E+2,-0,-0.0,0.10000000000000000001,12345678901234567890.12345678901234567890]}',

@@ -3,22 +3,24 @@
 import json
 from typing import Any
 
-from .cases import (
+from tests.support.messages import (
     ADDRESS,
     NOTE,
     PAYLOAD,
     REMINDER,
-    cloudevent,
+    cloud_event,
     legacy,
     native,
     nested,
-    refused,
+    raw,
     reminder_data,
     sent,
     spliced,
+    text,
+    wrapped,
 )
-from .records import raw, text, wrapped
-from .world import World
+from tests.support.refusals import refused
+from tests.support.world import World
 
 
 def test_what_is_not_json_is_refused(world: World) -> None:
@@ -52,11 +54,11 @@ def test_only_64_levels_may_be_nested(world: World) -> None:
     cases = {
         "64": sent(legacy(eventData=reminder_data(x=nested(62))), NOTE),
         "64 native": sent(native(eventData={"x": nested(62)}, eventType="note:added", itemType="note")),
-        "64 CloudEvents": sent(cloudevent(type="note:added", data={"userId": "u", "eventData": {"x": nested(61)}})),
+        "64 CloudEvents": sent(cloud_event(type="note:added", data={"userId": "u", "eventData": {"x": nested(61)}})),
         "65": sent(legacy(eventData=reminder_data(x=nested(63))), NOTE),
         "65 known": sent(legacy(eventData=reminder_data(x=nested(63))), REMINDER),
         "65 CloudEvents": sent(
-            cloudevent(id="2", type="note:added", data={"userId": "u", "eventData": {"x": nested(62)}})
+            cloud_event(id="2", type="note:added", data={"userId": "u", "eventData": {"x": nested(62)}})
         ),
         "65 of another producer's notification:created": sent(
             native(id="3", eventType="notification:created", itemType="notification", eventData={"x": nested(63)})

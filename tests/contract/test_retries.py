@@ -4,16 +4,28 @@ from datetime import UTC, datetime
 
 import pytest
 
-from .cases import ADDRESS, NOTE, PAYLOAD, legacy, native, sent
-from .leftovers import CREATED, DELETED, UPDATED, leave_behind, published, reminder
-from .records import again, raw, text
-from .world import World
+from tests.support.interrupted import leave_behind, published, reminder
+from tests.support.messages import (
+    ADDRESS,
+    CREATED,
+    DELETED,
+    NOTE,
+    PAYLOAD,
+    UPDATED,
+    again,
+    legacy,
+    native,
+    raw,
+    sent,
+    text,
+)
+from tests.support.world import World
 
 
 def test_an_event_stored_but_not_applied_is_applied_by_its_redelivery(world: World) -> None:
     """After a failure between the append and the change, the retry applies and publishes once."""
     record = reminder("c", 1, CREATED)
-    with world.without_notifications():
+    with world.tables.without_notifications():
         answer = world.invoke([record])
         assert answer.failed == {record["messageId"]}
         (stored,) = world.items().values()
@@ -27,7 +39,7 @@ def test_an_event_stored_but_not_applied_is_applied_by_its_redelivery(world: Wor
 def test_an_event_overtaken_before_it_was_applied_is_only_stored(world: World) -> None:
     """A newer event came in between: the retry lowers `created_at` and has no fact."""
     record = reminder("c", 1, CREATED)
-    with world.without_notifications():
+    with world.tables.without_notifications():
         world.invoke([record])
     world.accept(reminder("u", 2, UPDATED))
     world.accept(again(record))
@@ -69,7 +81,7 @@ def test_a_fact_has_the_same_id_whenever_it_is_published(world: World) -> None:
     records = [reminder("c", 1, CREATED), reminder("u", 2, UPDATED), reminder("d", 3, DELETED)]
     world.accept(*records)
     first = [message.body for message in world.published()]
-    world.query("TRUNCATE notifications, outbox")
+    world.tables.lose_rows()
     world.accept(*map(again, records))
     second = [message.body for message in world.published()]
     assert len(first) == len(records)
@@ -82,7 +94,7 @@ def test_nothing_is_acknowledged_without_its_backend(world: World) -> None:
     note = raw(text(legacy(itemId="N")), NOTE)
     bad = raw("{", NOTE)
     record = reminder("c", 1, CREATED)
-    with world.without_notifications():
+    with world.tables.without_notifications():
         answer = world.invoke([note, bad, record])
     assert answer.failed == {bad["messageId"], record["messageId"]}
     assert {item["pk"] for item in world.events().values()} == {"note#N", "reminder#R1"}
@@ -91,14 +103,14 @@ def test_nothing_is_acknowledged_without_its_backend(world: World) -> None:
 @pytest.mark.parametrize("size", [2, 40])
 def test_a_row_that_postgresql_refuses_fails_alone(world: World, size: int) -> None:
     """Whatever the database has against one row, the others are applied, and the log does not show the row."""
-    world.query("ALTER TABLE notifications ADD CONSTRAINT test CHECK (item_id <> 'R1')")
+    world.tables.refuse_rows_of("R1")
     records = [sent(native(id=f"e{number}", itemId=f"R{number}")) for number in range(size)]
     answer = world.invoke(records)
     assert answer.failed == {records[1]["messageId"]}
     assert len(world.rows()) == len(world.published()) == size - 1
     assert world.outbox() == []
     assert not any(secret in line for line in answer.lines for secret in (ADDRESS, PAYLOAD))
-    world.query("ALTER TABLE notifications DROP CONSTRAINT test")
+    world.tables.accept_all_rows()
     world.accept(*map(again, records))
     assert published(world) == [("e1", "notification:created")]
 

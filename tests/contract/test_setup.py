@@ -12,9 +12,8 @@ import psycopg
 import pytest
 
 from local.stack import Stack, create_database
-
-from .cases import native, sent
-from .world import World
+from tests.support.messages import native, sent
+from tests.support.world import World
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SCHEMA = (
@@ -115,7 +114,7 @@ def test_the_context_needs_nothing_but_the_time_left(world: World, *, full: bool
     assert lambda_handler({"Records": [record]}, context) == {"batchItemFailures": []}
     bad = record | {"messageId": "bad", "body": "{"}
     assert lambda_handler({"Records": [bad]}, context) == {"batchItemFailures": [{"itemIdentifier": "bad"}]}
-    assert world.row()["item_id"] == "R1"
+    assert world.row()["item_id"] == "item-1"
 
 
 def test_every_log_line_is_json(world: World) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from .cases import ADDRESS, native, reminder_data, sent
-from .records import CAPTURES, captured
-from .world import World
+from tests.support.formats import CAPTURES, captured
+from tests.support.messages import ADDRESS, native, reminder_data, sent
+from tests.support.world import World
 
 COLUMNS = [
     "id",

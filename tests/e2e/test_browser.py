@@ -15,8 +15,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from event_service.api.routes import lambda_handler
 from local.api import served_api
-from tests.conftest import Aws
-from tests.integration.test_event_history import EXACT, event, store
+from tests.integration.adapters.test_event_history import EXACT, event, store
+from tests.support.aws import Aws
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")

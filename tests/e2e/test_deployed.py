@@ -3,16 +3,16 @@ from typing import Any
 
 import pytest
 
-from local import publish, state
+from local import publish, show, state
 from local.deployment import ROOT, Deployment
 from local.invoke import invoke
 from local.stack import Stack
 from local.world import World
-from tests.unit.messages import REMINDER, legacy, raw
+from tests.support.messages import CREATED, PAYLOAD, legacy, raw, reminder_data
 
 
 def reminder(item: str) -> dict[str, Any]:
-    return legacy({**REMINDER, "id": item}, itemId=item)
+    return legacy(eventData=reminder_data(id=item), itemId=item)
 
 
 def test_an_event_goes_all_the_way(world: World) -> None:
@@ -21,11 +21,11 @@ def test_an_event_goes_all_the_way(world: World) -> None:
     world.wait("the event", lambda: bool(world.events("reminder#all-the-way")))
     world.wait("an empty queue", lambda: world.waiting() == 0)
     (item,) = world.events("reminder#all-the-way")
-    assert json.loads(item["eventData"]["S"]) == {**REMINDER, "id": "all-the-way"}
+    assert json.loads(item["eventData"]["S"]) == reminder_data(id="all-the-way")
     ((notification_id, data),) = world.query(
         'SELECT "id", "notificationData" FROM "notification" WHERE "itemId" = %s', "all-the-way"
     )
-    assert json.loads(data)["message"] == "Stand-up meeting"
+    assert json.loads(data)["message"] == PAYLOAD
     assert len(world.events(f"notification#{notification_id}")) == 1
     facts = [fact for fact in world.facts() if fact["itemId"] == notification_id]
     assert [fact["eventType"] for fact in facts] == ["notification:created"]
@@ -71,11 +71,27 @@ def test_a_sample_can_be_published(
     world.wait("the event", lambda: len(world.events(stream)) == 1)
 
 
+@pytest.mark.usefixtures("state_file")
+def test_an_event_of_your_own_can_be_published_and_shown(
+    database: Stack, deployment: Deployment, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the commands that `make local` prints, while it runs."""
+    event = json.dumps({"userId": "me", "itemId": "shown", "eventData": {}})
+    assert show.main(["events"]) == 2
+    with state.announced(database, deployment):
+        assert publish.main(["order:placed", event]) == 0
+        world.wait("the event", lambda: len(world.events("order#shown")) == 1)
+        for view, expected in (("events", "order#shown"), ("notifications", "deliverAt"), ("log", "START RequestId")):
+            capsys.readouterr()
+            assert show.main([view]) == 0
+            assert expected in capsys.readouterr().out
+
+
 def test_the_built_function_runs_under_the_runtime_interface_client(
     built_function_environment: dict[str, str], world: World
 ) -> None:
     """With nothing on its path but the function, the layer and AWS's client."""
-    records = [raw(reminder("invoked")), raw("{") | {"messageId": "bad"}]
+    records = [raw(reminder("invoked"), CREATED), raw("{", CREATED) | {"messageId": "bad"}]
     invocation = invoke(json.dumps({"Records": records}).encode(), built_function_environment)
     assert invocation.error is None
     assert invocation.answer == {"batchItemFailures": [{"itemIdentifier": "bad"}]}

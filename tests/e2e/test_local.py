@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ with running_stack(Path(sys.argv[1]), lambda text: print(text, flush=True)):
 """
 
 
+@pytest.fixture
+def server_directory(server_directories: Callable[[], Path]) -> Path:
+    """A directory for a stack."""
+    return server_directories()
+
+
 def started_with(mark: str) -> list[str]:
     """Return the commands of the processes that have this in their environment, which they inherit."""
     found = []
@@ -55,11 +62,11 @@ def started_with(mark: str) -> list[str]:
         (signal.SIGTERM, "starting the AWS emulator"),
     ],
 )
-def test_a_signal_leaves_nothing_running(tmp_path: Path, number: signal.Signals, moment: str) -> None:
+def test_a_signal_leaves_nothing_running(server_directory: Path, number: signal.Signals, moment: str) -> None:
     """Whatever ends the command, and whenever: all that it started has ended when it has."""
-    mark = f"STACK_OF_A_TEST={tmp_path}"
+    mark = f"STACK_OF_A_TEST={server_directory}"
     name, _, value = mark.partition("=")
-    command = [sys.executable, "-c", _RUN_A_STACK, str(tmp_path)]
+    command = [sys.executable, "-c", _RUN_A_STACK, str(server_directory)]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {name: value}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
@@ -72,11 +79,11 @@ def test_a_signal_leaves_nothing_running(tmp_path: Path, number: signal.Signals,
     assert started_with(mark) == []
 
 
-def test_a_start_that_is_broken_off_leaves_no_postgresql(tmp_path: Path) -> None:
+def test_a_start_that_is_broken_off_leaves_no_postgresql(server_directory: Path) -> None:
     """Not even where the signal comes while pg_ctl is waiting for the server, which can then not be found yet."""
-    mark = f"STACK_OF_A_TEST={tmp_path}"
+    mark = f"STACK_OF_A_TEST={server_directory}"
     name, _, value = mark.partition("=")
-    command = [sys.executable, "-c", _RUN_A_STACK, str(tmp_path)]
+    command = [sys.executable, "-c", _RUN_A_STACK, str(server_directory)]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | {name: value}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:

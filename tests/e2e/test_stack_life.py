@@ -1,4 +1,6 @@
+import platform
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ def test_a_stack_is_created_updated_and_deleted(stack: Stack, tmp_path: Path) ->
 
     deployment = deploy(stack, {"DatabaseUrl": url}, name=NAME)
     first = configuration_of(stack, deployment["EventServiceFunctionName"])
+    assert first["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
+    assert first["Architectures"] == [{"aarch64": "arm64"}.get(platform.machine(), platform.machine())]
 
     release = shutil.copytree(BUILD, tmp_path / "release")
     add_migration(release, "9001_widgets.sql", "CREATE TABLE widgets (id integer);")

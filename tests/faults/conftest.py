@@ -1,4 +1,4 @@
-"""What the fault matrix counted, as a part of pytest's summary."""
+"""What the crash matrix counted, for pytest's summary."""
 
 from collections.abc import Callable
 
@@ -11,5 +11,5 @@ Count = Callable[[str, int, int, int], None]
 
 @pytest.fixture
 def count(record_property: Callable[[str, object], None]) -> Count:
-    """Count a test: its way to go on, positions, runs, and facts published again."""
+    """Count a test: what followed the fault, positions, runs, and facts published again."""
     return lambda way, positions, runs, repeats: record_property(FAULT_MATRIX, (way, positions, runs, repeats))

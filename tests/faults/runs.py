@@ -1,13 +1,12 @@
-"""The ways in which a disturbed batch can go on."""
+"""What can follow a disturbed batch."""
 
 from collections.abc import Callable, Sequence
 
-from tests.contract.records import Record
-
-from .lane import Lane
-from .scenarios import Scenario, later_batch
-from .script import Fault
-from .worker import Answer
+from tests.faults.lane import Lane
+from tests.faults.scenarios import Scenario, later_batch
+from tests.support.messages import Record
+from tests.support.proxies.script import Fault
+from tests.support.worker import Answer
 
 DELIVERIES = 5  # as the queue's maxReceiveCount
 
@@ -33,7 +32,7 @@ def run(
     for delivery in range(len(faults) + DELIVERIES):
         fault = faults[delivery] if delivery < len(faults) else None
         answer = lane.deliver(waiting, fault, cold=scenario.cold and not delivery)
-        assert fault is None or lane.proxy.script.hit is not None, "the fault did not happen"
+        assert fault is None or lane.proxies.script.hit is not None, "the fault did not happen"
         waiting = _to_redeliver(waiting, answer)
         assert scenario.hopeless <= {record["messageId"] for record in waiting}
         if delivery == 0:
@@ -54,7 +53,7 @@ def run_without_redelivery(lane: Lane, scenario: Scenario, fault: Fault) -> set[
     """Deliver a scenario's batch once, with a fault, and 16 minutes later another; return what had been applied."""
     _begin(lane, scenario)
     lane.deliver(scenario.batch, fault, cold=scenario.cold)
-    assert lane.proxy.script.hit is not None, "the fault did not happen"
+    assert lane.proxies.script.hit is not None, "the fault did not happen"
     applied = lane.applied()
     lane.age_outbox()
     answer = lane.deliver(later_batch())
@@ -64,7 +63,7 @@ def run_without_redelivery(lane: Lane, scenario: Scenario, fault: Fault) -> set[
 
 
 def _begin(lane: Lane, scenario: Scenario) -> None:
-    lane.reset()
+    lane.world.reset()
     answer = lane.deliver(scenario.before)
     assert answer is not None
     assert answer.failed == set(), answer.log

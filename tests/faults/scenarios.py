@@ -1,13 +1,23 @@
-"""The batches that the matrix disturbs."""
+"""The batches that the crash matrix disturbs."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.contract.cases import REMINDER, cloudevent, legacy, reminder_data
-from tests.contract.records import Record, again, raw, text, wrapped
+from tests.support.messages import (
+    CREATED,
+    DELETED,
+    REMINDER,
+    UPDATED,
+    Record,
+    again,
+    cloud_event,
+    legacy,
+    native,
+    raw,
+    reminder_data,
+    wrapped,
+)
 
-CREATED, UPDATED, DELETED = "reminder:created", "reminder:updated", "reminder:deleted"
 NOTE = "note:added"
 REFUSED_ITEM = "refused"  # see `lane.open_lane`
 
@@ -42,13 +52,14 @@ class Scenario:
         """Make a native event, named for its item and second."""
         name = f"{item}-{second}"
         self.place[name] = (item, second)
-        body = {
-            "id": name,
-            "occurredAt": f"2026-11-23T06:00:{second:02}.5Z",
-            "eventType": kind,
-            "itemType": kind.partition(":")[0],
-        } | legacy(itemId=item, eventData=reminder_data(**({"id": item, "message": name} | data)))
-        self.records[name] = raw(text(body)) if second % 2 else wrapped(text(body))
+        body = native(
+            id=name,
+            occurredAt=f"2026-11-23T06:00:{second:02}.5Z",
+            eventType=kind,
+            itemId=item,
+            eventData=reminder_data(**({"id": item, "message": name} | data)),
+        )
+        self.records[name] = raw(body) if second % 2 else wrapped(body)
         return self.records[name]
 
 
@@ -59,10 +70,10 @@ def mixed() -> Scenario:
     life = [it.event(CREATED, "life", 1), it.event(UPDATED, "life", 2), it.event(DELETED, "life", 3)]
     command = it.event("notification:create", "command", 4)
     legacy_event = wrapped(
-        text(legacy(itemId="legacy", eventData=reminder_data(id="legacy"))), REMINDER, message_id="legacy-0"
+        legacy(itemId="legacy", eventData=reminder_data(id="legacy")), REMINDER, MessageId="legacy-0"
     )
     it.place["legacy-0"] = ("legacy", 0)
-    cloud = wrapped(text(cloudevent(subject="cloud")))
+    cloud = wrapped(cloud_event(subject="cloud"))
     it.place["/reminders/1"] = ("cloud", 0)
     it.batch = [
         it.before[0],  # stored, applied and published already
@@ -127,8 +138,7 @@ def merged() -> Scenario:
 
 def later_batch() -> list[Record]:
     """A batch of one event that is stored only."""
-    body = {"id": "later", "occurredAt": "2026-11-23T07:00:00Z", "eventType": NOTE, "itemType": "note"}
-    return [raw(json.dumps(body | {"userId": "user-a", "itemId": "later", "eventData": {}}))]
+    return [raw(native(id="later", occurredAt="2026-11-23T07:00:00Z", eventType=NOTE, itemId="later", eventData={}))]
 
 
 SCENARIOS = {"mixed": mixed(), "large": large(), "refused": refused(), "merged": merged()}

@@ -3,13 +3,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
 
 from event_service.handler import lambda_handler
 from local.stack import free_port
-from tests.conftest import Aws
-from tests.unit.messages import REMINDER, legacy, raw
+from tests.support.aws import Aws, published
+from tests.support.messages import CREATED, legacy, raw, reminder_data
+from tests.support.tables import count_notifications, outbox
 
 Handle = Callable[..., dict[str, str]]
 Environment = dict[str, str]
@@ -36,12 +36,12 @@ def silent_port() -> Iterator[int]:
 
 @pytest.fixture
 def handle(service_environment: Environment, capsys: pytest.CaptureFixture[str]) -> Handle:
-    """Hand over a reminder, a deletion of another, and two events that are only stored; return who failed and why."""
+    """Deliver a reminder, a deletion of another and two events that are only stored; return which failed and why."""
 
     def deliver(seconds: float = 30) -> dict[str, str]:
         records = [
-            raw(legacy({**REMINDER, "id": "one"}, itemId="one")) | {"messageId": "created"},
-            raw(legacy({}, itemId="two"), "reminder:deleted") | {"messageId": "deleted"},
+            raw(legacy(eventData=reminder_data(id="one"), itemId="one"), CREATED) | {"messageId": "created"},
+            raw(legacy(itemId="two"), "reminder:deleted") | {"messageId": "deleted"},
             raw(legacy(itemId="three"), "order:placed") | {"messageId": "stored only 1"},
             raw(legacy(itemId="four"), "order:placed") | {"messageId": "stored only 2"},
         ]
@@ -60,8 +60,7 @@ def stored(aws: Aws) -> int:
 
 
 def facts(aws: Aws) -> list[str]:
-    messages = aws.sqs.receive_message(QueueUrl=aws.facts_queue_url, MaxNumberOfMessages=10).get("Messages", [])
-    return [json.loads(message["Body"])["eventType"] for message in messages]
+    return [fact["eventType"] for fact in published(aws)]
 
 
 def change(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
@@ -87,8 +86,7 @@ def test_without_dynamodb_nothing_is_applied(
     """An event that is not stored must not have an effect."""
     change(monkeypatch, AWS_ENDPOINT_URL_DYNAMODB=f"http://127.0.0.1:{free_port()}", EVENT_STORE_TABLE="elsewhere")
     assert set(handle().values()) == {"event_store"}
-    with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT count(*) FROM notifications").fetchone() == (0,)
+    assert count_notifications(database_url) == 0
     monkeypatch.delenv("AWS_ENDPOINT_URL_DYNAMODB")
     change(monkeypatch, EVENT_STORE_TABLE=aws.table)
     assert handle() == {}
@@ -101,8 +99,7 @@ def test_without_sns_only_what_has_a_fact_fails(
     """A deletion of what was not there has none. The fact waits in the outbox and goes out with the redelivery."""
     change(monkeypatch, AWS_ENDPOINT_URL_SNS=f"http://127.0.0.1:{free_port()}", EVENT_RETENTION_DAYS="1")
     assert handle() == {"created": "notification_topic"}
-    with psycopg.connect(database_url) as connection:
-        assert connection.execute("SELECT count(*) FROM outbox").fetchone() == (1,)
+    assert len(outbox(database_url)) == 1
     monkeypatch.delenv("AWS_ENDPOINT_URL_SNS")
     change(monkeypatch, EVENT_RETENTION_DAYS="0")
     assert handle() == {}

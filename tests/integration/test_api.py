@@ -19,10 +19,10 @@ from event_service.handler import lambda_handler
 from event_service.history import __main__ as history
 from event_service.history import show
 from local.api import proxy_event, resources
-from tests.conftest import Aws
-from tests.events.test_events import published
-from tests.integration.test_event_history import EXACT, event, store
-from tests.unit.messages import native, raw
+from tests.support.aws import Aws
+from tests.support.samples import published
+from tests.integration.adapters.test_event_history import EXACT, event, store
+from tests.support.messages import native, raw
 
 PATHS = resources()
 

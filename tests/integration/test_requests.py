@@ -8,10 +8,11 @@ import pytest
 
 from event_service.adapters.event_items import size_of
 from event_service.handler import lambda_handler
-from tests.conftest import Aws
-from tests.faults.proxy import Proxy, running_proxy
-from tests.faults.script import Script
-from tests.unit.messages import REMINDER, legacy, wrapped
+from tests.support import event_items
+from tests.support.aws import Aws
+from tests.support.messages import CREATED, legacy, reminder_data, wrapped
+from tests.support.proxies.backends import BackendProxies, proxied_backends
+from tests.support.proxies.script import Script
 
 WRITE_UNIT_BYTES = (
     1024  # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/provisioned-capacity-mode.html
@@ -19,21 +20,22 @@ WRITE_UNIT_BYTES = (
 
 
 @pytest.fixture
-def wire(service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def wire(service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[BackendProxies]:
     """The wire between the function and its backends, with the function warm."""
-    with running_proxy(service_environment["AWS_ENDPOINT_URL"], service_environment["DATABASE_URL"]) as proxy:
+    with proxied_backends(service_environment["AWS_ENDPOINT_URL"], service_environment["DATABASE_URL"]) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
         monkeypatch.setenv("DATABASE_URL", proxy.database_url)
         handle(proxy, "warm", 1)
         yield proxy
 
 
-def handle(wire: Proxy, name: str, size: int) -> Counter[str]:
+def handle(wire: BackendProxies, name: str, size: int) -> Counter[str]:
     """Handle new reminders and return the requests made, by backend and operation."""
     wire.script = Script()
     items = [f"{name}-{number}" for number in range(size)]
     records = [
-        wrapped(legacy({**REMINDER, "id": item}, itemId=item), MessageId=item) | {"messageId": item} for item in items
+        wrapped(legacy(eventData=reminder_data(id=item), itemId=item), CREATED, MessageId=item) | {"messageId": item}
+        for item in items
     ]
     assert lambda_handler({"Records": records}, None) == {"batchItemFailures": []}
     return Counter(f"{request.backend} {request.operation}" for request in wire.script.requests)
@@ -43,7 +45,7 @@ def handle(wire: Proxy, name: str, size: int) -> Counter[str]:
     ("size", "appends", "publishes"), [(1, 1, 1), (10, 1, 1), (25, 1, 3), (26, 2, 3), (100, 4, 10), (1000, 40, 100)]
 )
 def test_a_batch_costs_as_few_requests_as_the_limits_of_aws_allow(
-    wire: Proxy, size: int, appends: int, publishes: int
+    wire: BackendProxies, size: int, appends: int, publishes: int
 ) -> None:
     """25 events an append, 10 facts a publish; one statement applies all and one empties the outbox."""
     assert handle(wire, "new", size) == {
@@ -53,7 +55,7 @@ def test_a_batch_costs_as_few_requests_as_the_limits_of_aws_allow(
     }
 
 
-def test_a_redelivered_batch_costs_reads_and_nothing_is_published(wire: Proxy) -> None:
+def test_a_redelivered_batch_costs_reads_and_nothing_is_published(wire: BackendProxies) -> None:
     """One request tells which are there, one reads them back, and one statement asks whether facts are owed."""
     handle(wire, "again", 10)
     assert handle(wire, "again", 10) == {
@@ -63,10 +65,10 @@ def test_a_redelivered_batch_costs_reads_and_nothing_is_published(wire: Proxy) -
     }
 
 
-def test_a_reminder_costs_three_write_units(wire: Proxy, aws: Aws) -> None:
+def test_a_reminder_costs_three_write_units(wire: BackendProxies, aws: Aws) -> None:
     """One for the event in the table, one in the index by user, and one for its fact, which is not in the index."""
     handle(wire, "unit", 10)
-    items = aws.dynamodb.scan(TableName=aws.table)["Items"]
+    items = [*event_items.scan(aws)]
     assert all(size_of(item) <= WRITE_UNIT_BYTES for item in items), [size_of(item) for item in items]
     assert Counter("userId" in item for item in items) == {True: 11, False: 11}
-    assert len(json.dumps(REMINDER)) > 250, "a reminder of ordinary size"
+    assert len(json.dumps(reminder_data())) > 250, "a reminder of ordinary size"

@@ -1,4 +1,4 @@
-"""`make soak`: prints its progress and a summary; the exit status is 0 if nothing was lost and nothing doubled."""
+"""`make soak`: prints its progress and a summary; the exit status is 0 if nothing was lost or doubled."""
 
 import argparse
 import os

@@ -1,11 +1,10 @@
-"""The events of a soak, and what has to be there when all of them are through."""
+"""The events of a soak, and what must have become of them in the end."""
 
-import json
 import random
 from dataclasses import dataclass, field
-from typing import Any
 
-from tests.unit.messages import native, raw
+from tests.support.messages import Record, native, raw, text
+from tests.support.oracle import Event, Key, Row, modelled
 
 _TYPES = [
     "reminder:created",
@@ -15,7 +14,7 @@ _TYPES = [
     "notification:update",
     "order:placed",
 ]
-REFUSED_ITEM = "refused"  # PostgreSQL takes no row of it
+REFUSED_ITEM = "refused"  # PostgreSQL refuses its rows
 _BAD_SHARE = 0.002
 _REFUSED_SHARE = 0.004
 _REPEATED_SHARE = 0.05
@@ -23,28 +22,28 @@ _REPEATED_SHARE = 0.05
 
 @dataclass
 class Stream:
-    """What was sent so far: events by their id, the number of repeated deliveries.
+    """What has been sent so far: events by their id, and the number of repeated deliveries.
 
-    And the message ids that end in the dead-letter queue: of records that are no events (`bad`), and of events whose
-    row PostgreSQL refuses (`refused`).
+    Also the message ids that end in the dead-letter queue: those of records that are not events (`bad`), and those of
+    events whose row PostgreSQL refuses (`refused`).
     """
 
     rng: random.Random
-    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: dict[str, Record] = field(default_factory=dict)
     repeated: int = 0
     bad: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     _records: int = 0
-    _last: dict[str, Any] | None = None
+    _last: Record | None = None
 
-    def next_record(self) -> dict[str, Any]:
-        """Return the next record: an event, now and then one that was sent before, or one that is no event."""
+    def next_record(self) -> Record:
+        """Return the next record: an event, now and then one that was sent before, or one that is not an event."""
         self._records += 1
         message_id = f"message-{self._records}"
         choice = self.rng.random()
         if choice < _BAD_SHARE:
             self.bad.add(message_id)
-            return raw("{") | {"messageId": message_id}
+            return raw("{", message_id=message_id)
         if choice < _BAD_SHARE + _REPEATED_SHARE and self._last is not None:
             self.repeated += 1
             return self._last | {"messageId": message_id}
@@ -60,29 +59,26 @@ class Stream:
             eventData={"date": "2027-01-01T08:00:00Z", "message": f"message {number}", "n": number},
         )
         self.events[event["id"]] = event
-        record = raw(json.dumps(event), None)
+        record = raw(event)
         if is_refused:
             self.refused.add(message_id)
         else:
             self._last = record
         return record | {"messageId": message_id}
 
-    def deciding(self) -> dict[tuple[str, str], tuple[str, bool, str]]:
-        """Return by user and item the id of the deciding event, whether it deletes, and the earliest instant."""
-        notifications: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for event in self.events.values():
-            if not event["eventType"].startswith("order:") and event["itemId"] != REFUSED_ITEM:
-                notifications.setdefault((event["userId"], event["itemId"]), []).append(event)
-        return {key: _decide(events) for key, events in notifications.items()}
+    def expected_rows(self) -> dict[Key, Row]:
+        """The notifications that the contract makes of all events."""
+        applied = [each for each in self.events.values() if each["itemId"] != REFUSED_ITEM]
+        return modelled([[_canonical(each) for each in applied]]).rows
 
 
-def _decide(events: list[dict[str, Any]]) -> tuple[str, bool, str]:
-    def version(event: dict[str, Any]) -> tuple[str, bool, str, str]:
-        return event["occurredAt"], _deletes(event), event["id"], event["eventType"].partition(":")[0]
-
-    last = max(events, key=version)
-    return last["id"], _deletes(last), min(event["occurredAt"] for event in events)
-
-
-def _deletes(event: dict[str, Any]) -> bool:
-    return bool(event["eventType"] == "reminder:deleted")
+def _canonical(event: Record) -> Event:
+    return Event(
+        id=event["id"],
+        occurred_at=event["occurredAt"].replace("Z", ".000000Z"),
+        event_type=event["eventType"],
+        item_id=event["itemId"],
+        user_id=event["userId"],
+        data_text=text(event["eventData"]),
+        user_email=event["userEmail"],
+    )

@@ -1,13 +1,13 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import MAGIC_NUMBER
-from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
+from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +36,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, sources_before: set[str]) ->
 
 def make(artifacts: Path, *variables: str) -> str:
     """Build the function alone, for the Python of the tests, and return what make said."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    makefile = ROOT / "layers" / "targets" / f"{version}-x86_64" / "Makefile"
+    makefile = ROOT / "layers" / "targets" / "local" / "Makefile"
     command = ["make", "-f", str(makefile), "build-EventServiceFunction", f"ARTIFACTS_DIR={artifacts}", *variables]
     environment = os.environ | {"PYTHON": sys.executable}
     return subprocess.run(
@@ -92,8 +91,8 @@ def test_the_layer_has_exactly_the_locked_packages(built: Path) -> None:
 
 def test_botocore_knows_every_service_the_code_uses(built: Path) -> None:
     """The layer leaves out the others."""
-    code = "".join(path.read_text() for path in (ROOT / "event_service").glob("*.py"))
-    used = set(re.findall(r'(?:client\(|partial\(client, |make_client\([^"\n]*)"(\w+)"', code))
+    code = "".join(path.read_text() for path in (ROOT / "event_service").rglob("*.py"))
+    used = set(re.findall(r'make_(?:patient_)?(?:client|transport)\b[^"\n]*"(\w+)"', code))
     data = built / "DependenciesLayer" / "python" / "botocore" / "data"
     assert used == {path.name for path in data.iterdir() if path.is_dir()}
 
@@ -126,11 +125,41 @@ def test_a_build_without_that_python_says_so_and_has_no_bytecode(tmp_path: Path)
     assert not [name for name in files_of(tmp_path) if name.endswith(".pyc")]
 
 
-def test_every_target_of_the_template_can_be_built(source: Any) -> None:
-    """Each Python on each processor that the parameters allow has its folder."""
-    allowed = [source["Parameters"][name]["AllowedValues"] for name in ("PythonRuntime", "Architecture")]
-    targets = {path.parent.name for path in (ROOT / "layers" / "targets").glob("*/Makefile")}
-    assert targets == {"-".join(target) for target in product(*allowed)}
+def test_the_template_chooses_what_the_package_is_built_for(tmp_path: Path) -> None:
+    """A changed runtime or processor there gives another layer; without one the build fails."""
+    root = tmp_path / "with space"
+    shutil.copytree(ROOT / "layers", root / "layers")
+    template = (ROOT / "template.yaml").read_text()
+    command = ["make", "-n", "-f", str(root / "layers" / "targets" / "aws" / "Makefile"), "build-DependenciesLayer"]
+    for runtime, architecture, machine in (("python3.13", "arm64", "aarch64"), ("python3.14", "x86_64", "x86_64")):
+        changed = template.replace(
+            "Runtime: python3.13, Architecture: arm64", f"Runtime: {runtime}, Architecture: {architecture}"
+        )
+        (root / "template.yaml").write_text(changed)
+        planned = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert f"--python-version {runtime.removeprefix('python')}" in planned
+        assert set(re.findall(r"--platform manylinux\w*?_(x86_64|aarch64)", planned)) == {machine}
+    (root / "template.yaml").write_text(template.replace("Package: {", "Other: {"))
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode
+    assert "template.yaml names no runtime and architecture" in refused.stderr
+
+
+def test_the_function_runs_on_what_it_was_built_for(built: Path) -> None:
+    """What `sam deploy` gets fixes both to those of the package, and has no parameter that could change them."""
+    template = yaml_parse((built / "template.yaml").read_text())
+    package = template["Mappings"]["Target"]["Package"]
+    assert (package["Runtime"], package["Architecture"]) == ("python3.13", "arm64")
+    runtime, architecture = ({"Fn::FindInMap": ["Target", "Package", key]} for key in ("Runtime", "Architecture"))
+    built_resources = [
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource["Type"] in ("AWS::Serverless::Function", "AWS::Serverless::LayerVersion")
+    ]
+    assert len(built_resources) == 4
+    for properties in built_resources:
+        assert (properties.get("Runtime") or properties["CompatibleRuntimes"][0]) == runtime
+        assert (properties.get("Architectures") or properties["CompatibleArchitectures"]) == [architecture]
 
 
 def test_the_layer_has_what_the_page_of_the_read_api_is_made_of(built: Path) -> None:

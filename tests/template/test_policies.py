@@ -21,12 +21,12 @@ from event_service.migrate import deployment
 from local.api import proxy_event
 from local.api import resources as api_paths
 from local.stack import Postgres, Stack, running_postgres
-from tests.conftest import Aws
-from tests.integration.tls import make_certificate, tls_before
+from tests.support.aws import Aws
+from tests.support.messages import CREATED, legacy, raw
+from tests.support.tls import make_certificate, tls_before
 from tests.template.conftest import TEMPLATE
 from tests.template.resolver import broken_rules, references, resolve
-from tests.template.wire import Wire, recording
-from tests.unit.messages import legacy, raw
+from tests.template.wire import recording
 
 MASTER, FUNCTION = "event_service_master", "event_service"
 MASTER_SECRET = "Database.MasterUserSecret.SecretArn"
@@ -160,20 +160,20 @@ def test_each_role_allows_what_its_function_does_and_no_more(
     with recording(stack.endpoint_url) as wire:
         monkeypatch.setenv("AWS_ENDPOINT_URL", wire.url)
         assert deployment.lambda_handler({}, None)["Status"] == "SUCCESS"
-        used["MigrationRole"] = take(wire)
+        used["MigrationRole"] = wire.take_actions()
 
         monkeypatch.setenv("DATABASE_SECRET_ARN", secrets["DatabaseRoleSecret"])
-        records = [raw(legacy(itemId=item)) | {"messageId": item} for item in ("one", "two")]
+        records = [raw(legacy(itemId=item), CREATED) | {"messageId": item} for item in ("one", "two")]
         for _ in range(2):
             assert handler.lambda_handler({"Records": records}, None) == {"batchItemFailures": []}
             with psycopg.connect(environment) as connection:
                 connection.execute("INSERT INTO merges DEFAULT VALUES")
-        used["EventServiceRole"] = take(wire)
+        used["EventServiceRole"] = wire.take_actions()
         may_not_read_the_tables()
 
         for path in ("/items/reminder/one/events", "/items/reminder/one", "/users/user-a/events"):
             assert api.lambda_handler(proxy_event(path, api_paths()), None)["statusCode"] == 200
-        used["ReadApiRole"] = take(wire)
+        used["ReadApiRole"] = wire.take_actions()
     used["DatabaseProxyRole"] = set()  # no code of ours has it
 
     roles = allowed(resolve(transformed_source, {"UseDatabaseProxy": "true"}))
@@ -181,13 +181,6 @@ def test_each_role_allows_what_its_function_does_and_no_more(
     for role, actions in roles.items():
         ours = {(action, names[resource]) for action, resource in used[role]}
         assert actions == ours | PLATFORM[role].keys(), role
-
-
-def take(wire: Wire) -> set[tuple[str, str]]:
-    """Return the actions seen on the wire since the last time."""
-    actions = wire.actions()
-    wire.seen.clear()
-    return actions
 
 
 def may_not_read_the_tables() -> None:

@@ -171,14 +171,15 @@ def test_only_the_event_topic_sends_to_the_queue_and_nobody_in_the_clear(resourc
     assert resources["EventTopic"]["Condition"] == "CreateEventTopic"
 
 
-def test_the_function_runs_on_the_target_of_the_parameters(source: Any, resources: Any) -> None:
-    """By default python3.13 on arm64, with the layer beside it."""
+def test_the_function_runs_on_the_target_of_the_build(source: Any, resources: Any) -> None:
+    """python3.13 on arm64, with the layer beside it; no parameter can choose another."""
     function = properties(resources, "EventServiceFunction")
     assert function["Handler"] == "event_service.handler.lambda_handler"
-    assert (function["Runtime"], function["Architectures"]) == ({"Ref": "PythonRuntime"}, [{"Ref": "Architecture"}])
+    assert function["Runtime"] == {"Fn::FindInMap": ["Target", "Package", "Runtime"]}
+    assert function["Architectures"] == [{"Fn::FindInMap": ["Target", "Package", "Architecture"]}]
     assert len(function["Layers"]) == 1
-    assert source["Parameters"]["PythonRuntime"]["Default"] == "python3.13"
-    assert source["Parameters"]["Architecture"]["Default"] == "arm64"
+    package = source["Mappings"]["Target"]["Package"]
+    assert package == {"Runtime": "python3.13", "Architecture": "arm64", "Makefile": "layers/targets/aws"}
 
 
 @pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction"])

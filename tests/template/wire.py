@@ -1,15 +1,16 @@
-"""A proxy that passes requests on to the AWS emulator and notes what each is: service, operation, resource."""
+"""What the function asks of AWS, seen on the wire: service, operation and resource of every request."""
 
-import http.client
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
+
+from tests.support.proxies.http import HttpHandler
+from tests.support.proxies.script import Script
+from tests.support.proxies.server import running_server
 
 # What IAM wants for an operation: https://docs.aws.amazon.com/service-authorization/latest/reference/
 # A PartiQL INSERT: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ql-iam.html
@@ -25,46 +26,32 @@ ACTIONS = {
 
 @dataclass
 class Wire:
-    """The proxy's address, and the requests it saw as (service, operation, resource)."""
+    """A proxy before the AWS emulator at `url`, and the requests that it passed on."""
 
     url: str
-    seen: set[tuple[str, str, str]] = field(default_factory=set)
+    script: Script = field(default_factory=Script)
 
-    def actions(self) -> set[tuple[str, str]]:
-        """Return what IAM has to allow, as (action, resource); an operation without an action here is an error."""
-        return {(ACTIONS[service, operation], resource) for service, operation, resource in self.seen}
+    def take_actions(self) -> set[tuple[str, str]]:
+        """What IAM has to allow for the requests since the last call, as (action, resource).
+
+        An operation without an entry in `ACTIONS` is an error.
+        """
+        requests, self.script.requests[:] = [*self.script.requests], []
+        details = [request.details for request in requests if request.details is not None]
+        return {
+            (ACTIONS[service, operation], resource)
+            for each in details
+            for service, operation, resource in _requests(each.headers, each.body)
+        }
 
 
 @contextmanager
 def recording(upstream: str) -> Iterator[Wire]:
     """Run the proxy before the emulator."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            wire.seen.update(_requests(dict(self.headers), body))
-            connection = http.client.HTTPConnection(urlsplit(upstream).netloc, timeout=30)
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "content-length"}
-            connection.request("POST", self.path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
-            connection.close()
-            self.send_response(answer.status)
-            self.send_header("Content-Type", answer.getheader("Content-Type") or "")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        wire = Wire(f"http://127.0.0.1:{server.server_port}")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield wire
-        server.shutdown()
+    script = Script()
+    with running_server(HttpHandler, upstream, lambda: script, script.problems.append) as server:
+        yield Wire(server.url, script)
+    assert not script.problems, script.problems
 
 
 def _requests(headers: dict[str, str], body: bytes) -> Iterator[tuple[str, str, str]]:

@@ -1,21 +1,28 @@
 import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from types import SimpleNamespace
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlencode
 
 import botocore.session
 import pytest
-from botocore.exceptions import ClientError, NoRegionError
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
 from botocore.session import Session
 from hypothesis import given
 from hypothesis import strategies as st
-from urllib3 import ProxyManager
 
-from event_service.adapters.aws import Endpoint, make_endpoint
-from event_service.adapters.lean_clients import DynamoDb, Sns, encode_form
+from event_service.adapters.aws import NO_RESPONSE, Transport, make_transport
+from event_service.adapters.data_plane import DynamoDb, Sns, encode_form
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ENTRY = {"Id": "0", "Message": "{}", "MessageAttributes": {"a": {"DataType": "String", "StringValue": "b"}}}
+PUBLISHED = b"""<PublishBatchResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishBatchResult>
+  <Successful><member><Id>0</Id><MessageId>m</MessageId></member></Successful>
+  <Failed><member><Id>1</Id><Code>InternalError</Code><SenderFault>false</SenderFault></member></Failed>
+</PublishBatchResult></PublishBatchResponse>"""
 
 
 @pytest.fixture
@@ -29,20 +36,26 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
     return botocore.session.get_session()
 
 
-class Connections:
-    """Answers every request with the same, and keeps what was sent."""
+class Answering:
+    """Answers every request of a session in place of AWS, and keeps the last one."""
 
-    def __init__(self, status: int, body: bytes) -> None:
-        self.answer = SimpleNamespace(status=status, data=body)
-        self.headers: dict[str, str] = {}
+    request: AWSPreparedRequest
 
-    def urlopen(self, _method: str, _url: str, *, body: bytes, headers: dict[str, str]) -> Any:
-        self.body, self.headers = body, headers
-        return self.answer
+    def __init__(self, session: Session, status: int, body: bytes) -> None:
+        self.response = SimpleNamespace(status_code=status, headers={}, content=body)
+        session.register("before-send", self._answer)
+
+    def _answer(self, **event: Any) -> Any:
+        self.request = event["request"]
+        return self.response
 
 
-def endpoint(session: Session, connections: Any) -> Endpoint:
-    return Endpoint("sns", "eu-central-1", "https://sns.invalid/", session.get_credentials(), connections, session)
+def dynamodb(session: Session) -> DynamoDb:
+    return DynamoDb(make_transport(session, "dynamodb"))
+
+
+def sns(session: Session) -> Sns:
+    return Sns(make_transport(session, "sns"))
 
 
 @given(st.lists(st.tuples(TEXT, TEXT)))
@@ -68,65 +81,173 @@ def test_a_form_is_encoded_as_the_standard_library_does(fields: list[tuple[str, 
         ),
     ],
 )
-def test_the_endpoint_is_the_one_that_the_environment_says(
+def test_requests_go_to_the_configured_endpoint(
     session: Session, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], url: str
 ) -> None:
-    """As for every client of botocore."""
+    """The environment configures it as for every botocore client."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert make_endpoint(session, "sns").url == url
+    aws = Answering(session, 200, PUBLISHED)
+    sns(session).publish_batch(TopicArn="t", PublishBatchRequestEntries=[ENTRY])
+    assert aws.request.url == url
 
 
 def test_without_a_region_the_start_fails(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody could tell where to send to."""
+    """There is no endpoint to send to."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     with pytest.raises(NoRegionError):
-        make_endpoint(session, "sns")
+        make_transport(session, "sns")
 
 
-def test_a_proxy_is_used_where_one_is_configured(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the variables that everybody uses for it."""
-    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
-    connections = make_endpoint(session, "sns").connections
-    assert connections.proxy is not None
-    assert connections.proxy.host == "proxy.invalid"
-    assert ProxyManager("http://proxy.invalid:3128").proxy == connections.proxy
+def test_without_credentials_a_request_fails(session: Session) -> None:
+    """As with a botocore client, not before."""
+    client = make_transport(session, "dynamodb").client
+    with pytest.raises(NoCredentialsError):
+        DynamoDb(Transport(client, None, make_transport(session, "dynamodb").http)).scan(TableName="t")
+
+
+class Server(BaseHTTPRequestHandler):
+    """An HTTP server, or proxy, that answers `{}` and keeps the targets of the requests."""
+
+    targets: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.targets.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of a running server."""
+    Server.targets.clear()
+    with HTTPServer(("127.0.0.1", 0), Server) as running:
+        Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("variables", "target"),
+    [
+        (lambda server: {"AWS_ENDPOINT_URL": server}, "/"),
+        (
+            lambda server: {"AWS_ENDPOINT_URL": "http://aws.invalid", "http_proxy": server, "no_proxy": ""},
+            "http://aws.invalid/",
+        ),
+        (lambda server: {"AWS_ENDPOINT_URL": server, "http_proxy": "http://x.invalid", "no_proxy": "127.0.0.1"}, "/"),
+    ],
+    ids=["direct", "proxy", "no proxy"],
+)
+def test_a_proxy_is_used_where_one_is_configured(
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
+    variables: Callable[[str], dict[str, str]],
+    target: str,
+) -> None:
+    """The customary variables name it, and the hosts to reach without it."""
+    for name, value in variables(server).items():
+        monkeypatch.setenv(name, value)
+    assert dynamodb(session).query(TableName="t") == {}
+    assert Server.targets == [target]
+
+
+def test_a_connection_that_fails_is_no_response(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers tell by its type that another attempt may succeed."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(NO_RESPONSE):
+        dynamodb(session).scan(TableName="t")
 
 
 def test_a_request_is_signed_and_carries_the_trace(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lambda recognises endless loops by it."""
+    """Lambda recognises endless loops by the trace."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "event-service")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-2-3")
-    connections = Connections(200, b'{"Responses": []}')
-    DynamoDb(endpoint(session, connections)).batch_execute_statement(Statements=[])
-    assert connections.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=key/")
-    assert connections.headers["X-Amzn-Trace-Id"] == "Root=1-2-3"
-    assert connections.headers["X-Amz-Target"] == "DynamoDB_20120810.BatchExecuteStatement"
+    aws = Answering(session, 200, b'{"Responses": []}')
+    dynamodb(session).batch_execute_statement(Statements=[])
+    headers = aws.request.headers
+    assert headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=key/")
+    assert "/eu-central-1/dynamodb/aws4_request" in headers["Authorization"]
+    assert headers["X-Amzn-Trace-Id"] == "Root=1-2-3"
+    assert headers["X-Amz-Target"] == "DynamoDB_20120810.BatchExecuteStatement"
+
+
+def test_expired_credentials_are_refreshed_before_a_request(session: Session, tmp_path: Any) -> None:
+    """As botocore does it: here by the `credential_process` of a profile."""
+    count = tmp_path / "count"
+    script = tmp_path / "credentials.py"
+    script.write_text(
+        "import datetime, json, pathlib\n"
+        f"count = pathlib.Path({str(count)!r})\n"
+        "number = int(count.read_text()) + 1 if count.exists() else 1\n"
+        "count.write_text(str(number))\n"
+        "soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=5)\n"
+        "print(json.dumps({'Version': 1, 'AccessKeyId': f'key-{number}', 'SecretAccessKey': 's',"
+        " 'SessionToken': 't', 'Expiration': soon.isoformat()}))\n"
+    )
+    (tmp_path / "config").write_text(f"[profile p]\ncredential_process = python3 {script}\n")
+    session.set_config_variable("config_file", str(tmp_path / "config"))
+    session.set_config_variable("profile", "p")
+    aws = Answering(session, 200, b"{}")
+    client = dynamodb(session)
+    keys = []
+    for _ in range(2):
+        client.scan(TableName="t")
+        keys.append(str(aws.request.headers["Authorization"]).partition("Credential=")[2].partition("/")[0])
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.parametrize("name", ["B", "data"])
 def test_binary_values_are_sent_and_read_as_base64(session: Session, name: str) -> None:
     """Whatever the attribute is called."""
     answer = {"Responses": {"t": [{name: {"B": "AAE="}, "s": {"S": "x"}}]}}
-    connections = Connections(200, json.dumps(answer).encode())
-    read = DynamoDb(endpoint(session, connections)).batch_get_item(
-        RequestItems={"t": {"Keys": [{"k": {"B": b"\x02"}}]}}
-    )
+    aws = Answering(session, 200, json.dumps(answer).encode())
+    read = dynamodb(session).batch_get_item(RequestItems={"t": {"Keys": [{"k": {"B": b"\x02"}}]}})
     assert read == {"Responses": {"t": [{name: {"B": b"\x00\x01"}, "s": {"S": "x"}}]}}
-    assert b'{"B":"Ag=="}' in connections.body
+    assert isinstance(aws.request.body, bytes)
+    assert b'{"B":"Ag=="}' in aws.request.body
+
+
+def test_messages_are_sent_as_a_form_and_their_outcomes_read(session: Session) -> None:
+    """Member by member, as the query protocol numbers them."""
+    aws = Answering(session, 200, PUBLISHED)
+    answer = sns(session).publish_batch(TopicArn="t", PublishBatchRequestEntries=[ENTRY])
+    assert answer["Successful"] == [{"Id": "0", "MessageId": "m"}]
+    assert answer["Failed"] == [{"Id": "1", "Code": "InternalError", "SenderFault": False}]
+    assert isinstance(aws.request.body, bytes)
+    member = "PublishBatchRequestEntries.member.1"
+    assert dict(parse_qsl(aws.request.body.decode())) == {
+        "Action": "PublishBatch",
+        "Version": "2010-03-31",
+        "TopicArn": "t",
+        f"{member}.Id": "0",
+        f"{member}.Message": "{}",
+        f"{member}.MessageAttributes.entry.1.Name": "a",
+        f"{member}.MessageAttributes.entry.1.Value.DataType": "String",
+        f"{member}.MessageAttributes.entry.1.Value.StringValue": "b",
+    }
 
 
 @pytest.mark.parametrize(
     ("status", "body", "code"),
     [
         (400, b'{"__type":"com.amazonaws.dynamodb.v20120810#ThrottlingException"}', "ThrottlingException"),
-        (502, b"<html>", ""),
-        (500, b"[]", ""),
+        (502, b"<html>", "502"),
+        (502, b"\xff", "502"),
+        (500, b"[]", "500"),
     ],
 )
 def test_a_refusal_of_dynamodb_has_its_code(session: Session, status: int, body: bytes, code: str) -> None:
-    """An answer of some other server on the way has none."""
+    """The response of another server on the way has only its status."""
+    Answering(session, status, body)
     with pytest.raises(ClientError) as caught:
-        DynamoDb(endpoint(session, Connections(status, body))).batch_get_item(RequestItems={})
+        dynamodb(session).batch_get_item(RequestItems={})
     assert caught.value.response["Error"]["Code"] == code
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
@@ -139,20 +260,21 @@ def test_a_refusal_of_dynamodb_has_its_code(session: Session, status: int, body:
             b'<ErrorResponse xmlns="x"><Error><Code>AuthorizationError</Code></Error></ErrorResponse>',
             "AuthorizationError",
         ),
-        (502, b"bad gateway", ""),
+        (502, b"bad gateway", "502"),
     ],
 )
 def test_a_refusal_of_sns_has_its_code(session: Session, status: int, body: bytes, code: str) -> None:
-    """In whatever namespace the answer is."""
+    """The response of another server on the way has only its status."""
+    Answering(session, status, body)
     with pytest.raises(ClientError) as caught:
-        Sns(endpoint(session, Connections(status, body))).publish_batch(
-            TopicArn="t", PublishBatchRequestEntries=[ENTRY]
-        )
+        sns(session).publish_batch(TopicArn="t", PublishBatchRequestEntries=[ENTRY])
     assert caught.value.response["Error"]["Code"] == code
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-@pytest.mark.parametrize("body", [b"", b"not XML"])
-def test_a_success_that_cannot_be_read_is_no_success(session: Session, body: bytes) -> None:
-    """Nobody knows what was accepted."""
-    with pytest.raises(ValueError, match="XML"):
-        Sns(endpoint(session, Connections(200, body))).publish_batch(TopicArn="t", PublishBatchRequestEntries=[ENTRY])
+@pytest.mark.parametrize("body", [b"", b"not XML", b"<html/>"])
+def test_a_success_that_cannot_be_read_is_an_error(session: Session, body: bytes) -> None:
+    """It does not say which messages were accepted."""
+    Answering(session, 200, body)
+    with pytest.raises(ValueError, match="PublishBatch"):
+        sns(session).publish_batch(TopicArn="t", PublishBatchRequestEntries=[ENTRY])

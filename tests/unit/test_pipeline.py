@@ -11,7 +11,7 @@ from event_service.adapters.topic import Publisher
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
 from event_service.pipeline import Stages, parse, process
-from tests.unit.messages import legacy, raw
+from tests.support.messages import CREATED, legacy, raw
 
 
 def test_parsing_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,5 +29,10 @@ def test_parsing_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
             publisher=Publisher(None, "topic", pool),
             background=pool,
         )
-        report = process([raw("no JSON"), raw(legacy()), raw(legacy()), raw("no JSON")], stages, Deadline.after(0.3))
+        bad, good = raw("not JSON"), raw(legacy(), CREATED)
+        report = process(
+            [bad, good, good, bad],
+            stages,
+            Deadline.after(0.3),
+        )
     assert [entry.error and entry.error.reason for entry in report.entries] == ["not_json", *["deadline"] * 3]

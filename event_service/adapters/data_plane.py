@@ -1,0 +1,127 @@
+"""Clients for the operations that every batch uses.
+
+A botocore client validates, serialises and parses each request through generic models, and spends more time on that
+than the service spends on everything else (docs/clients.md). These clients take and return what a botocore client
+does, and raise the same errors.
+"""
+
+import json
+import string
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError, create_parser
+from botocore.serialize import create_serializer
+
+from event_service.adapters.aws import Transport
+
+_FIRST_ERROR_STATUS: Final = 300
+# What application/x-www-form-urlencoded leaves as it is: https://url.spec.whatwg.org/#urlencoded-serializing
+_UNRESERVED: Final = (string.ascii_letters + string.digits + "-._~").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class DynamoDb:
+    """The batch and read operations of DynamoDB.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
+
+    Every operation raises:
+        botocore.exceptions.ClientError: DynamoDB refused the request.
+        botocore.exceptions.BotoCoreError: there is no response.
+        ValueError: the response cannot be read.
+    """
+
+    transport: Transport
+
+    def batch_execute_statement(self, **request: Any) -> Any:
+        """Execute up to 25 independent PartiQL statements."""
+        return self._call("BatchExecuteStatement", request)
+
+    def batch_get_item(self, **request: Any) -> Any:
+        """Read up to 100 items."""
+        return self._call("BatchGetItem", request)
+
+    def query(self, **request: Any) -> Any:
+        """Read up to 1 MB of a partition."""
+        return self._call("Query", request)
+
+    def scan(self, **request: Any) -> Any:
+        """Read up to 1 MB of a table."""
+        return self._call("Scan", request)
+
+    def _call(self, operation: str, request: Any) -> Any:
+        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"DynamoDB_20120810.{operation}"}
+        response = self.transport.post(operation, _encode_json(request).encode(), headers)
+        if response.status_code >= _FIRST_ERROR_STATUS:
+            raise _error("json", operation, response)
+        return json.loads(response.content, object_hook=_decode_binary)
+
+
+@dataclass(frozen=True, slots=True)
+class Sns:
+    """The batch operation of SNS."""
+
+    transport: Transport
+
+    def publish_batch(self, **request: Any) -> Any:
+        """Publish up to 10 messages.
+
+        https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
+
+        Raises:
+            botocore.exceptions.ClientError: SNS refused the request.
+            botocore.exceptions.BotoCoreError: there is no response.
+            ValueError: the response cannot be read; some messages may have been published.
+
+        """
+        operation = self.transport.client.meta.service_model.operation_model("PublishBatch")
+        form = _query.serialize_to_request(request, operation)["body"]
+        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+        response = self.transport.post("PublishBatch", encode_form(form.items()), headers)
+        if response.status_code >= _FIRST_ERROR_STATUS:
+            raise _error("query", "PublishBatch", response)
+        try:
+            return _parse("query", response, operation.output_shape)
+        except (ResponseParserError, KeyError) as exc:
+            raise ValueError("the response of SNS is not that of PublishBatch") from exc
+
+
+def encode_form(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Encode a form in UTF-8, as `urllib.parse.urlencode` does, in one pass over the whole form."""
+    # The bytes FE and FF do not occur in UTF-8: here they mark the places of = and & until the rest is escaped.
+    form = b"\xff".join([b"%b\xfe%b" % (name.encode(), value.encode()) for name, value in fields])
+    reserved = set(form.translate(None, _UNRESERVED + b"% \xfe\xff"))
+    form = form.replace(b"%", b"%25")
+    for byte in reserved:
+        form = form.replace(b"%c" % byte, b"%%%02X" % byte)
+    return form.replace(b" ", b"+").replace(b"\xfe", b"=").replace(b"\xff", b"&")
+
+
+_query: Any = create_serializer("query", include_validation=False)
+_encode_json = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=lambda binary: b64encode(binary).decode()
+).encode
+
+
+def _decode_binary(value: dict[str, Any]) -> dict[str, Any]:
+    """Decode a binary attribute value; leave every other object as it is."""
+    return {"B": b64decode(value["B"])} if isinstance(value.get("B"), str) else value
+
+
+def _parse(protocol: str, response: AWSResponse, shape: Any) -> Any:
+    answer = {"status_code": response.status_code, "headers": response.headers, "body": response.content}
+    return create_parser(protocol).parse(answer, shape)
+
+
+def _error(protocol: str, operation: str, response: AWSResponse) -> ClientError:
+    status = response.status_code
+    try:
+        parsed = _parse(protocol, response, None)
+    except Exception:  # noqa: BLE001  # a proxy's or a load balancer's response, which the parser does not expect
+        parsed = {"Error": {"Code": str(status)}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(parsed, operation)

@@ -1,0 +1,135 @@
+"""What the function tells its operator: a log line per failed record, and a batch's metrics.
+
+Metrics are in CloudWatch's embedded format. Nothing of an event is logged but its type and ids.
+"""
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+from event_service.codec.instants import epoch_seconds, now
+from event_service.domain.event import Event
+from event_service.errors import RecordError, Rejected
+from event_service.pipeline import BatchResult
+
+
+class _StandardOutput(logging.StreamHandler[TextIO]):
+    """Writes to the current standard output, as metrics do, so that both end up in one place even if it is replaced."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """The log and the metrics of an execution environment."""
+
+    logger: Logger
+    metrics: Metrics
+    namespace: str
+
+
+def make_telemetry(service_name: str, namespace: str) -> Telemetry:
+    """Return the telemetry of a service; the name is the dimension of every metric."""
+    return Telemetry(
+        logger=Logger(service=service_name, logger_handler=_StandardOutput()),
+        metrics=Metrics(service=service_name, namespace=namespace),
+        namespace=namespace,
+    )
+
+
+def report(telemetry: Telemetry, records: Sequence[Mapping[str, Any]], result: BatchResult) -> None:
+    """Log what went wrong or late in a batch, and emit its metrics."""
+    for record, outcome in zip(records, result.outcomes, strict=True):
+        if outcome.error is not None:
+            _log_failure(telemetry.logger, record, outcome.event, outcome.error)
+    for (pk, sk), error in result.orphaned.items():
+        if error is not None:
+            telemetry.logger.warning(
+                "orphaned fact not published",
+                extra={"pk": pk, "sk": sk, "reason": error.reason, "error": str(error)},
+            )
+    late, superseded = _late(telemetry.logger, result), _superseded(telemetry.logger, result)
+    _emit_counts(telemetry, result, superseded)
+    _emit_lateness(telemetry, late)
+    rejected = [outcome.error.reason for outcome in result.outcomes if isinstance(outcome.error, Rejected)]
+    for reason, count in Counter(rejected).items():
+        with single_metric("EventsRejected", MetricUnit.Count, count, namespace=telemetry.namespace) as metric:
+            metric.add_dimension("service", telemetry.metrics.service)
+            metric.add_dimension("reason", reason)
+
+
+def _log_failure(logger: Logger, record: Mapping[str, Any], event: Event | None, error: RecordError) -> None:
+    logger.warning(
+        "record failed",
+        extra={
+            "message_id": record.get("messageId"),
+            "event_id": event and event.id,
+            "event_type": event and event.event_type,
+            "reason": error.reason,
+            "field": error.field,
+            "error": str(error),
+        },
+    )
+
+
+def _late(logger: Logger, result: BatchResult) -> list[float]:
+    """Log the notifications that are due later than they should be, and return the seconds."""
+    late: list[float] = []
+    for event in {appended.event.key: appended.event for appended in result.achieved.appended.values()}.values():
+        applied = result.achieved.applied.get(event.key)
+        if applied and applied.late is not None:
+            late.append(applied.late)
+            logger.warning(
+                "notification late",
+                extra={"event_id": event.id, "event_type": event.event_type, "seconds_late": applied.late},
+            )
+    return late
+
+
+def _superseded(logger: Logger, result: BatchResult) -> int:
+    """Log the new events that changed nothing because a later one had decided, and return their number."""
+    count = 0
+    for appended in result.achieved.appended.values():
+        event, applied = appended.event, result.achieved.applied.get(appended.event.key)
+        if appended.is_new and applied and applied.status == "superseded":
+            count += 1
+            logger.debug("event superseded", extra={"event_id": event.id, "event_type": event.event_type})
+    return count
+
+
+def _emit_counts(telemetry: Telemetry, result: BatchResult, superseded: int) -> None:
+    metrics, outcomes = telemetry.metrics, result.outcomes
+    new = sum(appended.is_new for appended in result.achieved.appended.values())
+    counts = {
+        "EventsReceived": len(outcomes),
+        "EventsStored": new,
+        "DuplicateEvents": len(result.achieved.appended) - new,
+        "EventsSuperseded": superseded,
+        "RecordsFailed": sum(outcome.error is not None for outcome in outcomes),
+        "FactsPublished": len(result.achieved.relayed.published)
+        + sum(error is None for error in result.orphaned.values()),
+    }
+    for name, count in counts.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    if occurred := [outcome.event.occurred_at for outcome in outcomes if outcome.event]:
+        age = epoch_seconds(now()) - epoch_seconds(min(occurred))
+        metrics.add_metric("OldestEventAge", MetricUnit.Seconds, max(age, 0))
+    metrics.flush_metrics()
+
+
+def _emit_lateness(telemetry: Telemetry, late: Sequence[float]) -> None:
+    if late:
+        telemetry.metrics.add_metric("NotificationsLate", MetricUnit.Count, len(late))
+        telemetry.metrics.add_metric("NotificationLateness", MetricUnit.Seconds, max(late))
+        telemetry.metrics.flush_metrics()

@@ -1,0 +1,289 @@
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from event_service.adapters.notifications import Notifications, ToApply
+from event_service.codec.instants import Instant
+from event_service.deadline import Deadline
+from event_service.domain.event import Event
+from event_service.domain.facts import Change
+from event_service.domain.projection import project
+from event_service.errors import Unavailable
+from tests.support.service_database import database_at
+
+DATE = "2027-01-01T08:00:00Z"
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+def notifications(database_url: str) -> Notifications:
+    return Notifications(database_at(database_url))
+
+
+@pytest.fixture
+def connection(database_url: str) -> Any:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def event(second: int, event_type: str = "reminder:updated", **fields: Any) -> Event:
+    """Return an event of one reminder, so many seconds after noon."""
+    data = fields.pop("data", json.dumps({"date": DATE, "message": f"second {second}"}))
+    values = {
+        "id": f"event-{second}",
+        "occurred_at": Instant(f"2026-11-23T12:00:{second:02}.000000Z"),
+        "event_type": event_type,
+        "item_type": event_type.partition(":")[0],
+        "item_id": "item-1",
+        "user_id": "user-a",
+        "user_email": "alice@example.com",
+        "causation_id": None,
+    }
+    return Event(**{**values, **fields}, data=data)
+
+
+def apply(
+    notifications: Notifications, *events: Event, seconds: float = 20
+) -> tuple[list[Change], dict[Any, Unavailable]]:
+    return notifications.apply([ToApply(event, project(event)) for event in events], Deadline.after(seconds))
+
+
+def kinds(notifications: Notifications, *events: Event) -> list[str]:
+    """Apply events and return what changed, by the second of the causing event; nothing is settled."""
+    changes, failures = apply(notifications, *events)
+    assert not failures
+    return [f"{change.sk[17:19]} {change.change}" for change in sorted(changes, key=lambda change: change.sk)]
+
+
+def settle(notifications: Notifications, *changes: Change) -> list[Change]:
+    return notifications.settle([change.key for change in changes], Deadline.after(20))
+
+
+def rows(connection: Connection) -> list[Any]:
+    return connection.execute("SELECT * FROM notifications ORDER BY user_id, item_id").fetchall()
+
+
+def in_outbox(connection: Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM outbox").fetchone() or (None,)
+    return int(str(count))
+
+
+def test_a_life_of_a_reminder_has_a_fact_for_each_change(notifications: Notifications, connection: Connection) -> None:
+    """Created, updated, deleted; the row stays as a tombstone that the view does not show."""
+    assert kinds(notifications, event(1, "reminder:created")) == ["01 created"]
+    assert kinds(notifications, event(2)) == ["02 updated"]
+    assert connection.execute('SELECT count(*) FROM "notification"').fetchone() == (1,)
+    assert kinds(notifications, event(3, "reminder:deleted", data="{}")) == ["03 deleted"]
+    assert connection.execute('SELECT count(*) FROM "notification"').fetchone() == (0,)
+    assert len(rows(connection)) == 1
+    assert kinds(notifications, event(4)) == ["04 created"]
+
+
+def test_events_of_one_item_in_one_batch_are_applied_oldest_first(notifications: Notifications) -> None:
+    """Each has its fact."""
+    batch = [event(3, "reminder:deleted"), event(1, "reminder:created"), event(2)]
+    assert kinds(notifications, *batch) == ["01 created", "02 updated", "03 deleted"]
+
+
+def test_a_late_event_changes_nothing_but_when_it_all_began(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """It has no fact."""
+    kinds(notifications, event(5))
+    before = rows(connection)
+    assert kinds(notifications, event(2)) == []
+    connection.execute("UPDATE notifications SET created_at = updated_at")
+    assert rows(connection) == before
+
+
+def test_a_deletion_before_its_creation_keeps_the_item_deleted(notifications: Notifications) -> None:
+    """The tombstone alone has no fact."""
+    assert kinds(notifications, event(5, "reminder:deleted")) == []
+    assert kinds(notifications, event(1, "reminder:created")) == []
+
+
+TIES: list[Callable[[], Event]] = [
+    lambda: event(1, id="a"),
+    lambda: event(1, id="b"),
+    lambda: event(1, id="B"),
+    lambda: event(1, id="\U0001f600"),
+    lambda: event(1, id="\uffee"),
+    lambda: event(1, "notification:update", id="\U0001f600"),
+    lambda: event(1, "reminder:deleted", id="A"),
+    lambda: event(0, "reminder:deleted", id="z"),
+]
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_row_does_not_depend_on_the_order_of_arrival(
+    notifications: Notifications, connection: Connection, size: int
+) -> None:
+    """At the same instant a deletion wins, then the greatest id, then the greatest stream, by code point."""
+    for chosen in itertools.combinations(TIES, size):
+        expected = max((make() for make in chosen), key=lambda e: (e.occurred_at, e.effect == "delete", e.id, e.pk))
+        for order in itertools.permutations(chosen):
+            connection.execute("DELETE FROM notifications")
+            connection.execute("DELETE FROM outbox")
+            for make in order:
+                kinds(notifications, make())
+            assert connection.execute("SELECT event_pk, event_id FROM notifications").fetchall() == [
+                (expected.pk, expected.id)
+            ]
+
+
+def test_a_fact_waits_until_it_is_settled(notifications: Notifications, connection: Connection) -> None:
+    """Also after a newer event has moved the row on; once settled, the event yields nothing."""
+    first, _ = apply(notifications, event(1, "reminder:created"))
+    second, _ = apply(notifications, event(2))
+    again, _ = apply(notifications, event(1, "reminder:created"))
+    assert again == first
+    assert settle(notifications, *first, *second) == []
+    assert apply(notifications, event(1, "reminder:created"), event(2)) == ([], {})
+    assert in_outbox(connection) == 0
+
+
+def test_a_fact_tells_the_row_as_it_became(notifications: Notifications) -> None:
+    """To the last digit, with the creation of the earliest event seen."""
+    data = '{"date":"2027-01-01T08:00:00Z","n":1.10,"e":1e30}'
+    apply(notifications, event(1, "reminder:created"))
+    ((change,), _) = apply(notifications, event(3, data=data))
+    fact = json.loads(change.notification)
+    assert '"n":1.10,"e":1e30' in change.notification
+    assert fact["createdAt"] == "2026-11-23T12:00:01.000000Z"
+    assert fact["updatedAt"] == "2026-11-23T12:00:03.000000Z"
+    assert (change.user_id, change.user_email, change.notification_id) == ("user-a", "alice@example.com", fact["id"])
+
+
+def test_years_before_1000_keep_their_width(notifications: Notifications) -> None:
+    """As text, instants are compared by their characters."""
+    ((change,), _) = apply(notifications, event(1, occurred_at=Instant("0001-02-03T04:05:06.000007Z")))
+    assert json.loads(change.notification)["createdAt"] == "0001-02-03T04:05:06.000007Z"
+
+
+def test_a_row_that_postgresql_refuses_fails_alone(notifications: Notifications, connection: Connection) -> None:
+    """Whatever the cause, its neighbours are applied."""
+    connection.execute("ALTER TABLE notifications ADD CHECK (item_id <> 'item-7')")
+    batch = [event(number, item_id=f"item-{number}") for number in range(20)]
+    changes, failures = apply(notifications, *batch)
+    assert len(changes) == 19
+    assert [*failures] == [batch[7].key]
+    assert str(failures[batch[7].key]) == "CheckViolation (23514)"
+
+
+def test_in_halves_too_the_older_events_of_an_item_come_first(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """Whatever the order in the batch and wherever the refused row stands, each has its fact."""
+    connection.execute("ALTER TABLE notifications ADD CHECK (item_id <> 'bad')")
+    batch = [event(9), event(5, item_id="bad"), event(6, item_id="other"), event(1)]
+    changes, failures = apply(notifications, *batch)
+    assert [*failures] == [batch[1].key]
+    assert {change.sk[17:19] + change.change for change in changes} == {"01created", "06created", "09updated"}
+
+
+def test_a_missing_migration_says_what_to_do(database_url: str, connection: Connection) -> None:
+    """It is told once and not searched for in every half of the batch."""
+    connection.execute("DROP FUNCTION apply_events")
+    notifications = Notifications(database_at(database_url))
+    _, failures = apply(notifications, event(1), event(2))
+    assert len(failures) == 2
+    assert all("python -m event_service.migrate" in str(failure) for failure in failures.values())
+
+
+def test_facts_left_behind_are_claimed_once_and_oldest_first(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """15 minutes after they were committed, and again 15 minutes after whoever took them failed."""
+    changes = [apply(notifications, event(second))[0][0] for second in (1, 2, 3)]
+    assert settle(notifications) == []
+    for minutes, change in ((16, changes[2]), (17, changes[0]), (14, changes[1])):
+        connection.execute(
+            "UPDATE outbox SET committed_at = now() - %s * interval '1 minute' WHERE event_sk = %s",
+            (minutes, change.sk),
+        )
+    assert settle(notifications) == [changes[0], changes[2]]
+    assert settle(notifications) == []
+    connection.execute("UPDATE outbox SET committed_at = committed_at - interval '16 minutes'")
+    assert settle(notifications, changes[1]) == [changes[0], changes[2]]
+    assert in_outbox(connection) == 2
+
+
+def test_with_little_time_nothing_is_claimed(notifications: Notifications, connection: Connection) -> None:
+    """What cannot be published any more stays for the next invocation."""
+    apply(notifications, event(1))
+    connection.execute("UPDATE outbox SET committed_at = now() - interval '1 hour'")
+    assert notifications.settle([], Deadline.after(1)) == []
+    assert len(notifications.settle([], Deadline.after(20))) == 1
+
+
+def test_without_time_postgresql_is_not_blamed(notifications: Notifications) -> None:
+    """Nothing is asked, and the reason says so."""
+    changes, failures = notifications.apply([ToApply(event(1), project(event(1)))], Deadline.after(0))
+    assert (changes, [failure.reason for failure in failures.values()]) == ([], ["deadline"])
+    with pytest.raises(Unavailable) as caught:
+        notifications.settle([event(1).key], Deadline.after(0))
+    assert caught.value.reason == "deadline"
+
+
+def test_concurrent_deliveries_make_one_change_each(database_url: str, connection: Connection) -> None:
+    """However they meet, every event has at most one fact and the last one decides."""
+    batch = [event(second, item_id=f"item-{second % 3}") for second in range(30)]
+    barrier = threading.Barrier(4)
+
+    def deliver(offset: int) -> int:
+        database = database_at(database_url)
+        own = batch[offset:] + batch[:offset]
+        barrier.wait()
+        changes = [
+            change for start in range(0, 30, 5) for change in apply(Notifications(database), *own[start : start + 5])[0]
+        ]
+        return len(changes)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(deliver, (0, 7, 13, 22)))
+    decided = connection.execute("SELECT event_id FROM notifications ORDER BY item_id").fetchall()
+    assert decided == [("event-27",), ("event-28",), ("event-29",)]
+
+
+def test_a_locked_row_fails_alone_in_bounded_time(notifications: Notifications, database_url: str) -> None:
+    """Whoever holds the lock, its neighbours are applied; it goes back to the queue."""
+    batch = [event(number, item_id=f"item-{number}") for number in range(10)]
+    apply(notifications, *batch)
+    later = [event(number + 10, item_id=f"item-{number}") for number in range(10)]
+    with psycopg.connect(database_url) as other:
+        other.execute("SELECT * FROM notifications WHERE item_id = 'item-3' FOR UPDATE")
+        changes, failures = apply(notifications, *later)
+    assert [str(failure) for failure in failures.values()] == ["LockNotAvailable (55P03)"]
+    assert [*failures] == [later[3].key]
+    assert len(changes) == 9
+    assert kinds(notifications, later[3]) == ["13 updated"]
+
+
+def test_a_locked_table_leaves_time_for_the_answer(notifications: Notifications, database_url: str) -> None:
+    """An index that is being built keeps every row: the search for the one to blame ends after seconds."""
+    batch = [event(number, item_id=f"item-{number}") for number in range(50)]
+    with psycopg.connect(database_url) as other:
+        other.execute("LOCK TABLE notifications IN SHARE MODE")
+        started = time.monotonic()
+        changes, failures = apply(notifications, *batch)
+        assert time.monotonic() - started < 9
+    assert (changes, len(failures)) == ([], 50)
+    assert len(apply(notifications, *batch)[0]) == 50
+
+
+def test_facts_that_are_being_published_again_are_nobody_elses(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """A redelivery takes its own facts, however old; no other batch takes them as left behind meanwhile."""
+    apply(notifications, event(1), event(2, item_id="item-2"))
+    connection.execute("UPDATE outbox SET committed_at = now() - interval '1 hour'")
+    (again,), _ = apply(notifications, event(1))
+    (left_behind,) = settle(notifications)
+    assert {again.pk, left_behind.pk} == {event(1).pk, event(2, item_id="item-2").pk}

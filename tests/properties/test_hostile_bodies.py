@@ -1,0 +1,90 @@
+"""Bodies that no honest producer sends fail alone, with a reason, and without personal data in the log."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from event_service.handler import lambda_handler
+from tests.properties.hostile_bodies import EMAIL, SECRET, extremes, mutilated
+from tests.support.aws import Aws
+from tests.support.messages import CREATED, legacy, raw, reminder_data
+from tests.support.sampling import sample
+
+BODIES = 10_000
+BATCH = 500
+MEMORY_MIB = 512  # of the function, see template.yaml
+
+
+def neighbour(number: int) -> dict[str, Any]:
+    item = f"neighbour-{number}"
+    return raw(legacy(eventData=reminder_data(id=item), itemId=item), CREATED, message_id=item)
+
+
+def handle(records: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> tuple[set[str], dict[str, Any]]:
+    """Return the message ids that failed, and their lines of the log by message id."""
+    answer = lambda_handler({"Records": records}, None)
+    output = capsys.readouterr().out
+    assert EMAIL not in output
+    assert SECRET not in output
+    lines = [json.loads(line) for line in output.splitlines()]
+    failures = [line for line in lines if line.get("message") == "record failed"]
+    failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+    assert failed == {line["message_id"] for line in failures}
+    assert len(failed) == len(failures)
+    return failed, {line["message_id"]: line for line in failures}
+
+
+@pytest.mark.parametrize("seed", sample(range(BODIES // BATCH), 4))
+def test_mutilated_bodies_fail_alone_and_with_a_reason(
+    service_environment: dict[str, str], aws: Aws, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    """Among 500 of them a good record goes through; no rejection without field and reason, no data in the log."""
+    records = [*mutilated(BATCH, seed)]
+    records.insert(BATCH // 2, neighbour(seed))
+    failed, lines = handle(records, capsys)
+    assert f"neighbour-{seed}" not in failed
+    assert BATCH // 10 < len(failed) < BATCH, "about half of the mutilations are supposed to be harmful"
+    for line in lines.values():
+        assert line["field"], line
+        assert line["error"].startswith(f"{line['field']}: ")
+        assert line["reason"] not in ("internal", "event_store", "notifications", "notification_topic", "deadline"), (
+            line
+        )
+    # What was accepted was done for good: delivered again, nothing else fails.
+    assert handle(records, capsys)[0] == failed
+
+
+def test_extremes_fail_alone_and_with_a_reason(
+    service_environment: dict[str, str], aws: Aws, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mebibyte of every shape, four at a time as a batch of Lambda's 6 MB has room for."""
+    for number, batch in enumerate(_fours()):
+        failed, lines = handle([*batch, neighbour(number)], capsys)
+        assert f"neighbour-{number}" not in failed
+        assert all(line["field"] and line["reason"] != "internal" for line in lines.values()), lines
+
+
+def _fours() -> list[list[dict[str, Any]]]:
+    records = [*extremes()]
+    return [records[start : start + 4] for start in range(0, len(records), 4)]
+
+
+def test_extremes_stay_within_the_memory_of_the_function(service_environment: dict[str, str]) -> None:
+    """Measured in a process of its own, which handles them all."""
+    code = (
+        "from tests.properties.hostile_bodies import extremes; from event_service.handler import lambda_handler\n"
+        "for record in extremes(): lambda_handler({'Records': [record] * 4}, None)\n"
+        "print(open('/proc/self/status').read())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, check=True
+    )
+    # Not ru_maxrss: a process that pytest starts takes over pytest's own.
+    peak = re.search(r"^VmHWM:\s+(\d+) kB$", result.stdout, re.MULTILINE)
+    assert peak is not None
+    assert int(peak[1]) < MEMORY_MIB * 1024

@@ -1,0 +1,1 @@
+"""Proxies between the function and its backends, which inject faults and note what passes."""
