@@ -200,7 +200,7 @@ def test_commands_are_among_the_events_of_their_item(
 def test_the_facts_of_events_are_found_by_their_keys(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
-    """One request for a hundred possible keys; what has no stored fact is not in the result."""
+    """One request for a hundred possible keys; an overtaken event has no fact."""
     deleted = event(60, event_type="reminder:deleted")
     causes = {event(10): "created", event(20): "updated", deleted: "deleted"}
     id_ = notification_id(EVENT.user_id, EVENT.item_id)
@@ -211,9 +211,12 @@ def test_the_facts_of_events_are_found_by_their_keys(
     store(aws, pool, *causes, *overtaken, event(61, event_type="reminder:seen"), *facts.values())
     page = history.item_page(EVENT.pk, Span(), limit=100, deadline=LATER)
     client.requests.clear()
-    assert history.facts_of(page.events, LATER) == {cause: [fact.key] for cause, fact in facts.items()}
+    found = history.facts_of(page.events, LATER)
+    assert found == {(each.pk, each.sk): [] for each in page.events} | {
+        cause: [fact.key] for cause, fact in facts.items()
+    }
     assert client.requests == ["batch_get_item"]
-    assert history.facts_of(page.events[-1:], LATER) == {}
+    assert [*history.facts_of(page.events[-1:], LATER).values()] == [[]]  # without an effect, it cannot have one
     assert client.requests == ["batch_get_item"]
 
 

@@ -105,7 +105,7 @@ def test_what_the_function_rejects_does_not_match_the_schema(name: str) -> None:
 
 def test_a_time_without_an_id_is_accepted() -> None:
     """The id is then that of the envelope."""
-    event = legacy(occurredAt="2026-11-24T08:00:00Z")
+    event = legacy(occurredAt="2026-11-23T08:00:00Z")
     assert parse(raw(event)).error is None
     Draft202012Validator(TYPES["reminder:created"]["messageSchema"]).validate(event)
 
