@@ -15,10 +15,10 @@ from event_service.adapters.paging import InvalidCursor, Span
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, notification_id
-from event_service.domain.facts import Change, fact_of
+from event_service.domain.facts import PendingFact, fact_of
 from event_service.domain.state import state_at
-from tests.support.aws import Aws
 from tests.integration.adapters.test_event_store import EVENT, Faulty
+from tests.support.aws import Aws
 
 LATER = Deadline.after(3600)
 LONE_SURROGATE = "WyJwayIsICJyZW1pbmRlciNpdGVtLTEiLCAicmVtaW5kZXIjaXRlbS0xIiwgIlx1ZDgwMCJd"
@@ -203,9 +203,10 @@ def test_the_facts_of_events_are_found_by_their_keys(
     """One request for a hundred possible keys; an overtaken event has no fact."""
     deleted = event(60, event_type="reminder:deleted")
     causes = {event(10): "created", event(20): "updated", deleted: "deleted"}
-    id_ = notification_id(EVENT.user_id, EVENT.item_id)
+    id_ = notification_id(EVENT.user_id, "reminder", EVENT.item_id)
     facts = {
-        cause.key: fact_of(Change(*cause.key, change, id_, "user-a", None, "{}")) for cause, change in causes.items()
+        cause.key: fact_of(PendingFact(*cause.key, change, id_, "user-a", None, "{}"))
+        for cause, change in causes.items()
     }
     overtaken = [event(number) for number in range(20, 60)][1:]
     store(aws, pool, *causes, *overtaken, event(61, event_type="reminder:seen"), *facts.values())
@@ -224,7 +225,9 @@ def test_keys_that_dynamodb_left_unread_are_read_again(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
     """It answers with what it had capacity for."""
-    fact = fact_of(Change(*EVENT.key, "created", notification_id("user-a", "item-1"), "user-a", None, "{}"))
+    fact = fact_of(
+        PendingFact(*EVENT.key, "created", notification_id("user-a", "reminder", "item-1"), "user-a", None, "{}")
+    )
     store(aws, pool, EVENT, fact)
     (stored,) = history.item_page(EVENT.pk, Span(), limit=1, deadline=LATER).events
     unread = [{"pk": {"S": fact.pk}, "sk": {"S": fact.sk}}]

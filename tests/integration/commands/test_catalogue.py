@@ -13,8 +13,8 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from event_service.catalogue.document import asyncapi, event_types
 from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
 from event_service.parse import parse
-from tests.support.samples import RECORDS, message
 from tests.support.messages import cloud_event, legacy, native, raw
+from tests.support.samples import RECORDS, message
 
 ROOT = Path(__file__).parents[3]
 TYPES = {each["name"]: each for each in event_types()}

@@ -14,9 +14,8 @@ from event_service.catalogue.document import event_types
 from event_service.check.__main__ import main
 from event_service.check.shapes import records_in
 from event_service.parse import parse
-from tests.support.samples import CASES
-from tests.support.samples import FOLDER, RECORDS, message
 from tests.support.messages import cloud_event, legacy, native, raw, wrapped
+from tests.support.samples import CASES, FOLDER, RECORDS, message
 
 ROOT = Path(__file__).parents[3]
 
