@@ -92,7 +92,7 @@ def test_the_layer_has_exactly_the_locked_packages(built: Path) -> None:
 
 def test_botocore_knows_every_service_the_code_uses(built: Path) -> None:
     """The layer leaves out the others."""
-    code = "".join(path.read_text() for path in (ROOT / "event_service").glob("*.py"))
+    code = "".join(path.read_text() for path in (ROOT / "event_service").rglob("*.py"))
     used = set(re.findall(r'(?:client\(|partial\(client, |make_client\([^"\n]*)"(\w+)"', code))
     data = built / "DependenciesLayer" / "python" / "botocore" / "data"
     assert used == {path.name for path in data.iterdir() if path.is_dir()}
