@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.interrupted import leave_behind, published, reminder
+from tests.contract.interrupted import leave_behind, published, reminder
 from tests.support.messages import CREATED, DELETED, NOTE, UPDATED, again, legacy, native, raw, sent, text
 from tests.support.world import World
 

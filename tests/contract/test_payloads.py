@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.refusals import refused
 from tests.support.messages import (
     NOTE,
     REMINDER,
@@ -22,7 +23,6 @@ from tests.support.messages import (
     wrapped,
 )
 from tests.support.oracle import exact_json
-from tests.support.refusals import refused
 from tests.support.world import World
 
 EXACT = {

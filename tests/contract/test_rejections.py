@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tests.contract.refusals import refused
 from tests.support.messages import (
     ADDRESS,
     NOTE,
@@ -19,7 +20,6 @@ from tests.support.messages import (
     text,
     wrapped,
 )
-from tests.support.refusals import refused
 from tests.support.world import World
 
 

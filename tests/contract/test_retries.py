@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.interrupted import leave_behind, published, reminder
+from tests.contract.interrupted import leave_behind, published, reminder
 from tests.support.messages import (
     ADDRESS,
     CREATED,

@@ -14,7 +14,7 @@ from event_service.adapters.aws import make_client
 from event_service.adapters.postgres import Database, connection_parameters
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
-from tests.support.service_database import database_at, database_with
+from tests.integration.adapters.service_database import database_at, database_with
 
 
 @pytest.fixture

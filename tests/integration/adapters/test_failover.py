@@ -12,9 +12,9 @@ from event_service.adapters.postgres import Database
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
 from local.stack import Postgres, Stack, running_postgres
+from tests.integration.adapters.service_database import database_at, database_with
 from tests.support.proxies.stream import Breaks, breaking_proxy
-from tests.support.service_database import database_at, database_with
-from tests.support.tls import make_certificate, tls_before
+from tests.support.proxies.tls import make_certificate, tls_before
 
 ACCESS = "host all postgres 127.0.0.1/32 trust\nhost all app 127.0.0.1/32 scram-sha-256\n"
 

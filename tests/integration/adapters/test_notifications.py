@@ -16,7 +16,7 @@ from event_service.domain.event import Event
 from event_service.domain.facts import Change
 from event_service.domain.projection import project
 from event_service.errors import Unavailable
-from tests.support.service_database import database_at
+from tests.integration.adapters.service_database import database_at
 
 DATE = "2027-01-01T08:00:00Z"
 Connection = psycopg.Connection[tuple[Any, ...]]
