@@ -76,8 +76,8 @@ def test_every_user_has_a_state_of_an_item(aws: Aws, pool: ThreadPoolExecutor) -
     assert get("/items/reminder/item-1?userId=nobody")[0] == 404
 
 
-def test_changes_are_told_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """With the exact old and new values; equal values written differently are no change."""
+def test_changes_are_listed_field_by_field(aws: Aws, pool: ThreadPoolExecutor) -> None:
+    """With the exact old and new values; equal values written differently are not changes."""
     store(aws, pool, event(10, data='{"a":1.0,"b":1e400,"c":null}'), event(20, data='{"a":1,"b":2,"d":[]}'))
     status, answer, text = get(f"/items/reminder/item-1/changes?from={at(10)}&to={at(20)}")
     assert status == 200
@@ -187,7 +187,7 @@ def test_what_is_not_there_is_404(target: str) -> None:
     assert (status, problem["title"]) == (404, "Not Found")
 
 
-def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_table_is_reported_without_a_stack_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the event store does not answer is 503."""
     monkeypatch.setenv("EVENT_STORE_TABLE", "no-such-table")
     assert get("/items/reminder/1")[0] == 503
@@ -196,7 +196,7 @@ def test_a_missing_table_is_no_stack_trace(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_item_that_cannot_be_read_is_named(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wherever it stands in the way: some other writer's, or a damaged one."""
+    """Every read that meets it names it: another writer's item, or a damaged one."""
     store(aws, pool, event(10))
     item = aws.dynamodb.query(
         TableName=aws.table,
@@ -216,7 +216,7 @@ def test_an_item_that_cannot_be_read_is_named(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Powertools leaves its files open
 def test_the_page_brings_all_it_needs() -> None:
-    """Scripts and styles stand in it; it loads nothing."""
+    """Scripts and styles are part of the page; it loads nothing."""
     page = api.lambda_handler(proxy_event("/docs", PATHS), None)["body"]
     assert "SwaggerUIBundle" in page
     assert "<script src" not in page
@@ -247,7 +247,7 @@ def test_the_timeline_tells_what_each_event_changed(
 def test_the_timeline_is_the_same_by_http(
     aws: Aws, pool: ThreadPoolExecutor, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As text; one that is too long says where it goes on."""
+    """As text; one that is too long says where to continue."""
     store(aws, pool, *(event(10 * number, data=f'{{"a":{number}}}') for number in range(1, 5)))
     target = f"/items/reminder/item-1/timeline?from={at(20)}"
     answer = api.lambda_handler(proxy_event(target, PATHS), None)

@@ -76,7 +76,7 @@ def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
     assert properties(resources, "ReadApiFunction")["Role"] == {"Fn::GetAtt": ["ReadApiRole", "Arn"]}
 
 
-def test_only_the_event_topic_sends_to_the_queue_and_nobody_in_the_clear(resources: Any) -> None:
+def test_only_the_event_topic_sends_to_the_queue_and_only_encrypted(resources: Any) -> None:
     """The topic is the created one or the one that was given."""
     allow, deny, foreign = properties(resources, "EventQueuePolicy")["PolicyDocument"]["Statement"]
     assert allow["Principal"] == {"Service": "sns.amazonaws.com"}

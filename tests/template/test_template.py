@@ -112,7 +112,7 @@ def test_the_vpc_has_no_way_to_the_internet(resources: Any) -> None:
 
 
 def test_the_database_is_private_encrypted_backed_up_and_outlives_the_stack(resources: Any) -> None:
-    """Nobody knows the master's password, and nobody connects in the clear."""
+    """The master's password is generated, and unencrypted connections are refused."""
     database = properties(resources, "Database")
     assert database["StorageEncrypted"] is True
     assert database["PubliclyAccessible"] is False
@@ -140,12 +140,12 @@ def test_the_schema_is_there_before_the_first_record(resources: Any) -> None:
     "name", ["EventQueue", "EventDeadLetterQueue", "EventStoreTable", "EventServiceLogGroup", "MigrationLogGroup"]
 )
 def test_what_holds_data_outlives_the_stack(resources: Any, name: str) -> None:
-    """And has no name of its own, which the next stack would stumble over."""
+    """It has no fixed name, which would clash with the next stack's."""
     assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
     assert not {"QueueName", "TableName", "LogGroupName"} & set(resources[name].get("Properties", {}))
 
 
-def test_every_alarm_tells_the_topic_and_stands_in_the_manual(resources: Any) -> None:
+def test_every_alarm_notifies_the_topic_and_is_in_the_manual(resources: Any) -> None:
     """What it means and what to do."""
     manual = (TEMPLATE.parent / "docs" / "operations.md").read_text()
     alarms = {name: value for name, value in resources.items() if value["Type"] == "AWS::CloudWatch::Alarm"}
@@ -238,7 +238,7 @@ def test_a_dead_letter_raises_the_alarm(resources: Any) -> None:
     assert alarm["AlarmActions"] == ALARM_ACTIONS
 
 
-def test_every_parameter_is_described_and_stands_in_a_group(source: Any) -> None:
+def test_every_parameter_is_described_and_belongs_to_a_group(source: Any) -> None:
     """So that the console shows a form one can fill in."""
     groups = source["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     assert sorted(name for group in groups for name in group["Parameters"]) == sorted(source["Parameters"])

@@ -152,7 +152,7 @@ def test_a_refusal_of_sns_has_its_code(session: Session, status: int, body: byte
 
 
 @pytest.mark.parametrize("body", [b"", b"not XML"])
-def test_a_success_that_cannot_be_read_is_no_success(session: Session, body: bytes) -> None:
+def test_an_unreadable_success_response_is_an_error(session: Session, body: bytes) -> None:
     """Nobody knows what was accepted."""
     with pytest.raises(ValueError, match="XML"):
         Sns(endpoint(session, Connections(200, body))).publish_batch(TopicArn="t", PublishBatchRequestEntries=[ENTRY])

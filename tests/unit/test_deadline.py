@@ -18,7 +18,7 @@ def test_there_are_three_attempts_with_pauses_between() -> None:
     assert list(attempts) == [1, 2]
 
 
-def test_there_is_no_attempt_without_time() -> None:
+def test_nothing_is_tried_without_time_left() -> None:
     """Neither a first one after the deadline nor a further one whose pause would pass it."""
     assert list(Deadline.after(0).attempts()) == []
     attempts = Deadline.after(60).attempts()

@@ -10,7 +10,7 @@ from event_service.domain.state import Record, deciding, differences, with_chang
 def record(
     event_type: str, second: int, *, name: str = "e", user: str = "user-a", data: str = "{}", **other: Any
 ) -> Record:
-    """An event so many seconds after noon."""
+    """An event `second` seconds after noon."""
     at = f"2026-11-23T12:00:{second:02}.000000Z"
     fields = {"pk": f"{event_type.partition(':')[0]}#item", "user_email": None, "recorded_at": at, "causation_id": None}
     return Record(
@@ -64,7 +64,7 @@ def test_the_latest_event_with_an_effect_decides(newest_first: list[Record], ind
 
 
 def test_a_deletion_is_one_of_whatever_type() -> None:
-    """Of types the service does not know, by the verb; `reminder:delete` is none of its own."""
+    """Of types the service does not know, by the verb; `reminder:delete` is not a known type."""
     types = ["reminder:deleted", "parcel:deleted", "parcel:delete", "notification:deleted", "notification:delete"]
     assert [record(each, 1).effect for each in types] == ["delete"] * 5
     assert [record(each, 1).effect for each in ("reminder:delete", "parcel:paid", "deleted:paid")] == [None] * 3
@@ -141,7 +141,7 @@ def test_a_deleted_item_has_no_fields() -> None:
     assert changes(None, gone) == changes(None, None) == []
 
 
-def test_a_change_is_told_exactly() -> None:
+def test_a_change_is_shown_exactly() -> None:
     """Absent is not null."""
     one, two = upsert(1, data='{"a": 1.10}'), upsert(2, data='{"ä": null}')
     assert [change.to_json() for change in differences(one, two)] == [
@@ -184,7 +184,7 @@ def test_a_timeline_of_facts_of_one_instant_follows_their_causes() -> None:
     assert [each.id for each, _ in with_changes(stream)] == ["b", "a"]
 
 
-def test_a_timeline_of_an_item_nobody_knows_tells_of_its_end() -> None:
+def test_the_timeline_of_an_unknown_type_includes_deletions() -> None:
     """Each event is compared with the one before, of whatever type, as its states are."""
     stream = [
         other(1, "made", data='{"n": 1}'),

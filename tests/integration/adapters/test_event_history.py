@@ -96,7 +96,7 @@ def test_a_cursor_of_another_query_is_refused(aws: Aws, pool: ThreadPoolExecutor
 
 
 def test_a_user_has_the_events_of_every_item(aws: Aws, pool: ThreadPoolExecutor, history: EventHistory) -> None:
-    """In order, page by page, and nobody else's."""
+    """In order, page by page, and only that user's."""
     store(aws, pool, event(10), event(20, item_id="other"), event(30), event(40, user_id="user-b"))
     first = history.user_page("user-a", Span(), limit=2, deadline=LATER)
     second = history.user_page("user-a", Span(), limit=2, cursor=first.cursor, deadline=LATER)
@@ -133,7 +133,7 @@ def test_a_page_ends_before_an_answer_would_be_too_large(
 def test_the_first_page_of_a_long_history_is_one_request(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
-    """Of 10,000 events; and walking all of them takes no more memory than a few pages."""
+    """With 10,000 events; and reading all of them takes only the memory of a few pages."""
     base = event(0, data='{"text":"' + "x" * 400 + '"}')
     items = [to_item(replace(base, id=f"e{number:05}"), base.occurred_at) for number in range(10_000)]
 

@@ -14,7 +14,7 @@ DATA = {"date": "2027-01-01T08:00:00Z", "message": f"see {SECRET}", "url": f"htt
 
 
 def personal(user: str) -> list[Json]:
-    """Events of a user with personal data in every place it can stand in."""
+    """Events of a user with personal data wherever it can occur."""
     mine = {"userEmail": EMAIL, "data": DATA}
     mine_in_legacy = {"userId": user, "userEmail": EMAIL, "eventData": DATA}
     nested = {"to": [{"email": EMAIL}], "html": f"<a href='https://x/{SECRET}'>", "message": {"text": SECRET}}

@@ -88,7 +88,7 @@ def test_the_data_of_a_known_type_is_checked_whatever_is_wrong_beside_it(
     ]
 
 
-def test_a_reader_that_has_enough_is_no_verdict() -> None:
+def test_a_closed_output_pipe_ends_the_command_without_a_verdict() -> None:
     """As with any command of the shell: SIGPIPE."""
     command = [sys.executable, "-m", "event_service.check", *["events/one-good-several-bad.json"] * 500]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -136,8 +136,8 @@ def test_a_bare_message_is_parsed_as_sent_raw() -> None:
 
 
 @pytest.mark.parametrize("member", [{"body": "a text"}, {"Records": []}])
-def test_an_event_is_no_envelope_whatever_its_members_are_called(member: dict[str, Any], tmp_path: Path) -> None:
-    """Fields that nobody knows are let in, and these are names like any other."""
+def test_an_event_with_members_named_like_an_envelopes_is_an_event(member: dict[str, Any], tmp_path: Path) -> None:
+    """Unknown fields are accepted, and these are names like any other."""
     assert check(tmp_path, json.dumps(native(**member))) == 0
     assert check(tmp_path, json.dumps(cloud_event(**member))) == 0
 
@@ -151,7 +151,7 @@ def test_a_message_larger_than_sqs_takes_is_rejected(tmp_path: Path, capsys: pyt
     assert "too_large: body: has 1,048,577 bytes; SQS takes 1,048,576" in capsys.readouterr().out
 
 
-def test_a_lambda_event_without_records_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lambda_event_without_records_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing was checked."""
     assert check(tmp_path, '{"Records": []}') == 2
     assert capsys.readouterr().err.endswith("message.json: Records is empty\n")

@@ -66,7 +66,7 @@ def test_a_rebuild_makes_the_rows_that_were_left(aws: Aws, url: str) -> None:
     assert rows(url) == left
 
 
-def test_a_late_redelivery_brings_nothing_back(aws: Aws, url: str) -> None:
+def test_a_late_redelivery_restores_nothing(aws: Aws, url: str) -> None:
     """It is acknowledged: no conflict, nothing applied, nothing published; facts that come back as well."""
     assert main(["--user", "user-a", "--yes"]) == 0
     left = rows(url), stored(aws)
@@ -80,7 +80,7 @@ def test_a_late_redelivery_brings_nothing_back(aws: Aws, url: str) -> None:
     assert len(published(aws, 1)) == 1
 
 
-def test_what_is_done_is_not_done_again(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_erasure_changes_nothing(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A second run finds nothing to erase and changes nothing."""
     assert main(["--user", "user-a", "--yes"]) == 0
     left = rows(url), stored(aws)
@@ -91,7 +91,7 @@ def test_what_is_done_is_not_done_again(aws: Aws, url: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("updates", [0, 1, 7, 8, 11])
-def test_a_broken_off_run_is_finished_by_the_next(updates: int, aws: Aws, url: str) -> None:
+def test_an_interrupted_erasure_is_finished_by_the_next_run(updates: int, aws: Aws, url: str) -> None:
     """Wherever it ended, running it again erases the rest."""
 
     class Dying:
@@ -174,14 +174,14 @@ def test_a_row_whose_events_have_expired_is_emptied_too(aws: Aws, url: str) -> N
     assert SECRET not in json.dumps(found)
 
 
-def test_a_rebuild_and_an_erasure_keep_each_other_away(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rebuild_and_an_erasure_exclude_each_other(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the one had read before the other erased it would come back."""
     with alone(DatabaseSettings(url=url)):
         assert main(["--user", "user-a", "--yes"]) == 2
     assert "another rebuild or erasure is running" in capsys.readouterr().err
 
 
-def test_what_a_killed_comparison_left_behind_goes(aws: Aws, url: str) -> None:
+def test_a_killed_comparisons_copy_of_the_rows_is_dropped(aws: Aws, url: str) -> None:
     """It is a copy of everybody's rows."""
     execute(url, f"CREATE TABLE {SHADOW} AS SELECT * FROM notifications")
     assert main(["--user", "user-a", "--yes"]) == 0

@@ -29,7 +29,9 @@ def test_without_confirmation_nothing_happens(
     assert main(["--user", "user-a"]) == 0
 
 
-def test_it_says_what_is_left(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forget_reports_what_is_left(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What was not erased is found by reading it back, and fails the command."""
     monkeypatch.setattr(module, "_forget_rows", lambda task: task.personal.update(notifications=not task.writes))
     assert main(["--user", "user-a", "--yes"]) == 1
@@ -68,14 +70,14 @@ def test_what_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One line, and an exit status of its own."""
+    """One line, and exit status 2."""
     monkeypatch.delenv(variable)
     assert main(["--user", "user-a", "--yes"]) == 2
     assert variable in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("user", ["", "x" * 257, "\udce4"])
-def test_what_is_no_user_id_is_refused(
+def test_an_invalid_user_id_is_refused(
     user: str, service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is asked or read."""

@@ -18,14 +18,16 @@ from tests.support.messages import native, raw
 def test_an_entry_in_known_types_is_a_new_type(
     monkeypatch: pytest.MonkeyPatch, aws: Aws, service_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """The entries of the README: let in, checked, described, applied and told of as the types before them are."""
+    """The README's entries: they are accepted, checked, described, applied and published like the other types."""
     issued = native(id="1", eventType="invoice:issued", eventData={"date": "2027-01-01T08:00:00Z", "amount": 12.50})
     dateless = native(id="2", eventType="invoice:issued", eventData={"amount": 12.50})
     paid = native(id="3", eventType="invoice:paid", occurredAt="2026-11-24T08:00:00Z", eventData={})
     (tmp_path / "dateless.json").write_text(json.dumps(dateless))
     assert isinstance(KNOWN_TYPES, dict)
     for name in ("invoice:issued", "invoice:paid"):
-        monkeypatch.delitem(KNOWN_TYPES, name, raising=False)  # whoever tries the README's lines has them
+        monkeypatch.delitem(
+            KNOWN_TYPES, name, raising=False
+        )  # present in the table of anyone who tried the README's lines
     assert check.main([str(tmp_path / "dateless.json")]) == 0  # an unknown type is only stored
 
     monkeypatch.setitem(KNOWN_TYPES, "invoice:issued", "upsert")

@@ -38,7 +38,7 @@ _examples = itertools.count()
 def test_a_rebuild_gives_the_rows_the_service_wrote(
     aws: Aws, service_environment: dict[str, str], stack: Stack, events: list[Any], data: st.DataObject
 ) -> None:
-    """Of any history, delivered in any order: not a byte differs, and there is no fact in the outbox."""
+    """For any history, delivered in any order: not a byte differs, and the outbox is empty."""
     user, url = f"user-{next(_examples)}", service_environment["DATABASE_URL"]
     records = [
         record(event_type, user, f"{item}-{user}", second, userEmail=... if name == "a" else "alice@example.com")
@@ -74,7 +74,7 @@ def test_the_samples_are_rebuilt_by_several_processes(aws: Aws, service_environm
     assert outbox(url) == []
 
 
-def test_a_rebuild_mends_rows_and_leaves_those_nobody_accounts_for(
+def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--dry-run` and `--verify` name each difference by id and write nothing; a rebuild mends what it can."""
@@ -145,7 +145,7 @@ GZIP: Json = {"eventDataEncoding": {"S": "gzip"}}
         ({"userId": "user\0", "sk": f"{GOOD['occurredAt']}#z", "id": "z"}, "PostgreSQL refuses the row"),
     ],
 )
-def test_what_todays_code_rejects_is_counted_and_no_obstacle(
+def test_a_stored_event_that_would_be_rejected_today_is_counted_and_skipped(
     changes: Json,
     reason: str,
     aws: Aws,
@@ -171,7 +171,7 @@ def test_what_todays_code_rejects_is_counted_and_no_obstacle(
     assert rows(url) == live
 
 
-def test_the_newest_event_wins_while_the_service_runs(
+def test_a_rebuild_while_the_service_runs_leaves_the_newest_event_deciding(
     aws: Aws, service_environment: dict[str, str], stack: Stack
 ) -> None:
     """Rebuilds over and over while batches come in: the rows are those of a service left in peace."""

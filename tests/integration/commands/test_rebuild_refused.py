@@ -52,7 +52,7 @@ def test_what_is_missing_is_said_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With its name, without the password, and with an exit status of its own."""
+    """It names the variable, without the password, and exits with status 2."""
     monkeypatch.setenv(variable, value)
     assert main(["--workers", "1"]) == 2
     errors = capsys.readouterr().err

@@ -24,7 +24,9 @@ from tests.support.tables import printed_rows as rows
 STORED = 8_000  # several pages of a scan in each of two segments
 
 
-def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: dict[str, str], stack: Stack) -> None:
+def test_a_killed_rebuild_is_continued_by_the_next_run(
+    aws: Aws, service_environment: dict[str, str], stack: Stack
+) -> None:
     """With SIGKILL in the middle, its workers end too, and the next run scans only what was left."""
     url = service_environment["DATABASE_URL"]
     seed(stack.endpoint_url, aws.table, history(STORED, STORED // 10))
@@ -61,7 +63,7 @@ def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: di
     assert compare(job(service_environment))[1] == []
 
 
-def test_a_rebuild_whose_rows_are_gone_begins_anew(aws: Aws, service_environment: dict[str, str]) -> None:
+def test_a_rebuild_whose_rows_are_gone_starts_again(aws: Aws, service_environment: dict[str, str]) -> None:
     """One was broken off, and the table emptied since."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(10)])
@@ -76,7 +78,7 @@ def test_a_rebuild_whose_rows_are_gone_begins_anew(aws: Aws, service_environment
     assert execute(url, "SELECT count(*) FROM notifications") == [(10,)]
 
 
-def test_a_rebuild_whose_table_was_emptied_and_filled_again_begins_anew(
+def test_a_rebuild_whose_table_was_emptied_and_filled_again_starts_again(
     aws: Aws, service_environment: dict[str, str]
 ) -> None:
     """The running service had a first new row in it before the rebuild was started again."""
@@ -95,10 +97,10 @@ def test_a_rebuild_whose_table_was_emptied_and_filled_again_begins_anew(
     assert execute(url, "SELECT count(*) FROM notifications") == [(11,)]
 
 
-def test_a_rebuild_goes_on_unless_it_is_told_not_to(
+def test_a_rebuild_is_continued_unless_restart_is_given(
     aws: Aws, service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What is done is not done again, and it says so; `--restart` does it again; and nothing goes on from an end."""
+    """It says so and skips finished segments; `--restart` scans them again; a finished rebuild is not continued."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(40)])
     begun = (
@@ -118,7 +120,7 @@ def test_a_rebuild_goes_on_unless_it_is_told_not_to(
 def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
     aws: Aws, service_environment: dict[str, str], stack: Stack
 ) -> None:
-    """It does not scan its segments to the end first, and the next run goes on."""
+    """It does not scan its segments to the end first, and the next run continues."""
     seed(stack.endpoint_url, aws.table, history(STORED, STORED // 10))
     url = service_environment["DATABASE_URL"]
     with psycopg.connect(url) as holding:
@@ -137,7 +139,7 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
     assert rebuild(job(service_environment)).scanned == STORED
 
 
-def test_a_scan_that_fails_for_a_while_goes_on(
+def test_a_scan_that_fails_for_a_while_is_retried(
     aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Throttling, outages and lost connections pass; nothing is scanned twice."""
