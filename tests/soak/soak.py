@@ -123,6 +123,7 @@ def soak(
         state.broken = breaks.broken
     progress("accounting for every event")
     audit(state)
+    state.world.close()
     return state
 
 
