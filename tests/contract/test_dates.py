@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.refusals import refused
 from tests.support.messages import (
     NOTE,
     REMINDER,
@@ -20,7 +21,6 @@ from tests.support.messages import (
     text,
     wrapped,
 )
-from tests.support.refusals import refused
 from tests.support.world import World
 
 USABLE = {

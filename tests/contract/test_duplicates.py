@@ -54,7 +54,7 @@ def test_the_same_payload_again_is_a_duplicate(world: World) -> None:
 
 
 def test_another_payload_under_the_same_key_is_refused(world: World) -> None:
-    """A conflict is refused with its reason and leaves what was stored; its neighbours go on."""
+    """A conflict is refused with its reason and leaves what was stored; its neighbours are processed."""
     pairs = {name: (note(first, name, **BASE), note(second, name, **BASE)) for name, (first, second) in OTHER.items()}
     changes: dict[str, Any] = {
         "eventType": "note:removed",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from tests.contract.refusals import refused
 from tests.support.messages import NOTE, REMINDER, cloud_event, legacy, native, reminder_data, sent
-from tests.support.refusals import refused
 from tests.support.world import World
 
 

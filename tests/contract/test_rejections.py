@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from tests.contract.refusals import refused
 from tests.support.messages import (
     ADDRESS,
     NOTE,
@@ -19,12 +20,11 @@ from tests.support.messages import (
     text,
     wrapped,
 )
-from tests.support.refusals import refused
 from tests.support.world import World
 
 
 def test_what_is_not_json_is_refused(world: World) -> None:
-    """A body, or the message in its envelope, that is no JSON object is refused."""
+    """A body, or the message in its envelope, that is not a JSON object is refused."""
     body = text(legacy())
     cases = {
         "empty": raw("", REMINDER),
@@ -106,7 +106,7 @@ def test_nul_and_lone_surrogates_are_refused_outside_the_values_of_event_data(wo
     assert set(refused(world, cases)) == {name for name in cases if not name.startswith("good")}
 
 
-def test_odd_envelopes_harm_nobody_else(world: World) -> None:
+def test_odd_envelopes_do_not_affect_other_records(world: World) -> None:
     """Whatever an envelope holds, its record alone succeeds or fails, and the log says so."""
     envelope = json.loads(wrapped(text(native(id=...)), REMINDER)["body"])
     changes: dict[str, Any] = {

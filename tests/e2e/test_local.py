@@ -96,7 +96,7 @@ def test_a_start_that_is_broken_off_leaves_no_postgresql(server_directory: Path)
 
 
 @pytest.mark.usefixtures("state_file")
-def test_a_state_file_left_behind_is_no_running_stack(stack: Stack) -> None:
+def test_a_leftover_state_file_is_not_taken_for_a_running_stack(stack: Stack) -> None:
     """A `make local` that was killed leaves one; only a stack that answers is used."""
     assert state.running() is None
     with state.announced(stack, Deployment({"EventTopicArn": "arn"})):

@@ -8,16 +8,15 @@ import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
-from local.deployment import BUILD, DeploymentError, build, deploy
+from local.deployment import BUILD, DeploymentError, deploy
 from local.stack import Stack, create_database
 
 NAME = "life"
 
 
-def test_a_stack_is_created_updated_and_deleted(stack: Stack, tmp_path: Path) -> None:
+def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: None, tmp_path: Path) -> None:
     """A failing migration fails the deployment, an update runs what is new, the event store outlives the stack."""
     url = create_database(stack, NAME)
-    build()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE notifications ()")
         with pytest.raises(DeploymentError, match="42P07: relation"):

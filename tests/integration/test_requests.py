@@ -1,4 +1,4 @@
-"""What a batch costs, counted at the wire: a count is no timing."""
+"""What a batch costs, counted on the wire: unlike a timing, a count does not vary."""
 
 import json
 from collections import Counter

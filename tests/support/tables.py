@@ -106,9 +106,10 @@ class Tables:
         self.query("SELECT merge_notifications('notifications', %s::json)::text", (events_json,))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; the next statement opens another."""
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
 
 def execute(url: str, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

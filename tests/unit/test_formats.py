@@ -181,7 +181,7 @@ def test_what_the_contract_allows_is_read(record: Json) -> None:
     assert read(record).user_id
 
 
-def test_every_problem_is_told_and_no_value() -> None:
+def test_every_problem_is_reported_without_values() -> None:
     """A producer sees at once what is wrong, and the log no personal data."""
     body = {"userId": 1, "userEmail": ["bob@example.com"], "itemId": "", "eventData": {}}
     with pytest.raises(Rejected) as caught:
@@ -191,7 +191,7 @@ def test_every_problem_is_told_and_no_value() -> None:
     assert "bob" not in text
 
 
-def test_a_message_that_is_not_json_is_told_from_a_body_that_is_not() -> None:
+def test_a_message_that_is_not_json_is_distinguished_from_such_a_body() -> None:
     """The field says which of the two documents is at fault."""
     assert rejection(wrapped("{", CREATED)) == ("not_json", "Message")
     assert rejection(raw("{", CREATED)) == ("not_json", "body")

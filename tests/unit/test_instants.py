@@ -68,7 +68,7 @@ def test_an_rfc_3339_date_time_becomes_fixed_width_utc(text: str, instant: str) 
         "1795416846438",
     ],
 )
-def test_what_is_no_instant_is_refused_with_a_reason(text: str) -> None:
+def test_an_invalid_instant_is_refused_with_a_reason(text: str) -> None:
     """Neither other ISO 8601 forms nor instants outside the years 1-9999 in UTC pass."""
     with pytest.raises(ValueError, match=r"is not an RFC 3339 date-time|lies outside the years 1-9999 in UTC"):
         parse_instant(text)

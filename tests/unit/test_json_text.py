@@ -30,7 +30,7 @@ def nested(levels: int) -> str:
 
 @given(st.dictionaries(TEXT, JSON), st.sampled_from([None, 1]), st.booleans())
 def test_an_object_is_read_like_json_loads_does(value: dict[str, Any], indent: int | None, ascii_only: bool) -> None:
-    """Each member's text is what stands in the document, whatever its layout."""
+    """Each member's text is exactly what the document contains, whatever its layout."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     assert parse_object(text, "body") == json.loads(text, parse_int=float)
     texts = raw_members(text)
@@ -41,7 +41,7 @@ def test_an_object_is_read_like_json_loads_does(value: dict[str, Any], indent: i
 
 @given(st.text('{}[]":,\\u0 \n1eE+-.atrue', max_size=30))
 def test_what_is_accepted_is_what_json_loads_accepts(text: str) -> None:
-    """The reader of top-level members is no more lenient and no stricter."""
+    """The reader of top-level members is neither more lenient nor stricter."""
     try:
         expected = json.loads(text)
     except ValueError:
@@ -113,7 +113,7 @@ def test_what_cannot_be_stored_is_rejected_with_its_place(text: str, reason: str
     ],
 )
 def test_what_only_looks_unstorable_is_accepted(text: str) -> None:
-    """Brackets in strings, escaped backslashes, surrogate pairs and width are no fault."""
+    """Brackets in strings, escaped backslashes, surrogate pairs and width are accepted."""
     assert "a" in parse_object(text, "body")
 
 
@@ -194,6 +194,6 @@ def test_objects_are_compared_as_json_values(one: str, other: str, *, same: bool
 @pytest.mark.parametrize(
     ("text", "string"), [(None, None), ("1", None), ("null", None), ('"a\\u0062"', "ab"), ('""', "")]
 )
-def test_a_string_is_told_from_what_is_none(text: str | None, string: str | None) -> None:
+def test_only_json_strings_are_read_as_strings(text: str | None, string: str | None) -> None:
     """By the text of a member."""
     assert string_value(text) == string

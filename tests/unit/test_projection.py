@@ -67,7 +67,7 @@ def test_a_notification_is_the_reminder_enriched() -> None:
 
 @pytest.mark.parametrize("value", [None, 5, ["x"], {"a": 1}])
 def test_an_ill_typed_message_or_url_counts_as_absent(value: Any) -> None:
-    """A null would be retried for ever by the notification-service."""
+    """The notification-service would retry a null forever."""
     data = projected(DATA | {"message": value, "url": value})["notificationData"]
     assert (data["message"], data["url"]) == ("", "")
 
@@ -137,7 +137,7 @@ def test_a_fact_too_large_for_sns_goes_out_without_its_data() -> None:
 
 
 @pytest.mark.parametrize("character", ["a", "\u20ac", "\U0001f600", "\uffff", "\x7f"])
-def test_whether_a_fact_may_be_truncated_is_told_beforehand(character: str) -> None:
+def test_whether_a_fact_may_be_truncated_is_known_beforehand(character: str) -> None:
     """Whatever its characters weigh on the wire: none that is truncated was expected whole."""
     for count in range(40_000, 262_144, 2_000):
         fact = fact_of(change(json.dumps({"notificationData": character * count}, ensure_ascii=False)))

@@ -14,7 +14,7 @@ from event_service.adapters.aws import make_client
 from event_service.adapters.postgres import Database, connection_parameters
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
-from tests.support.service_database import database_at, database_with
+from tests.integration.adapters.service_database import database_at, database_with
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_connection_that_comes_too_late_is_closed(database_url: str, monkeypat
 
 
 def test_a_refused_statement_leaves_the_connection_as_it_is(database: Database) -> None:
-    """It is no reason to connect again."""
+    """The statement fails; the connection is kept."""
     first = backend(database)
     with pytest.raises(psycopg.errors.DivisionByZero):
         query(database, "SELECT 1 / 0")

@@ -167,7 +167,7 @@ def test_a_refused_statement_fails_alone(aws: Aws, pool: ThreadPoolExecutor) -> 
 
 
 def test_an_unread_duplicate_is_not_taken_for_one(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Without its payload nobody knows: it goes back to the queue."""
+    """Without the stored payload it cannot be compared: it goes back to the queue."""
     client = Faulty(
         lean_client(),
         batch_get_item=lambda answer: answer | {"Responses": {}},

@@ -15,7 +15,7 @@ from event_service.deadline import Deadline
 from event_service.domain.event import Event
 from event_service.domain.projection import project
 from event_service.errors import Unavailable
-from tests.support.service_database import database_at
+from tests.integration.adapters.service_database import database_at
 
 DATE = "2027-01-01T08:00:00Z"
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -33,7 +33,7 @@ def connection(database_url: str) -> Any:
 
 
 def event(second: int, event_type: str = "reminder:updated", **fields: Any) -> Event:
-    """Return an event of one reminder, so many seconds after noon."""
+    """Return an event of one reminder, `second` seconds after noon."""
     data = fields.pop("data", json.dumps({"date": DATE, "message": f"second {second}"}))
     values = {
         "id": f"event-{second}",
@@ -199,7 +199,7 @@ def test_a_missing_migration_says_what_to_do(database_url: str, connection: Conn
 def test_facts_left_behind_are_claimed_once_and_oldest_first(
     notifications: Notifications, connection: Connection
 ) -> None:
-    """15 minutes after they were committed, and again 15 minutes after whoever took them failed."""
+    """15 minutes after they were committed, and again 15 minutes after the batch that took them failed."""
     changes = [apply(notifications, event(second))[0][0] for second in (1, 2, 3)]
     assert settle(notifications) == []
     for minutes, change in ((16, changes[2]), (17, changes[0]), (14, changes[1])):
@@ -252,7 +252,7 @@ def test_concurrent_deliveries_make_one_change_each(database_url: str, connectio
 
 
 def test_a_locked_row_fails_alone_in_bounded_time(notifications: Notifications, database_url: str) -> None:
-    """Whoever holds the lock, its neighbours are applied; it goes back to the queue."""
+    """Its neighbours are applied; the locked one goes back to the queue."""
     batch = [event(number, item_id=f"item-{number}") for number in range(10)]
     apply(notifications, *batch)
     later = [event(number + 10, item_id=f"item-{number}") for number in range(10)]
@@ -277,7 +277,7 @@ def test_a_locked_table_leaves_time_for_the_answer(notifications: Notifications,
     assert len(apply(notifications, *batch)[0]) == 50
 
 
-def test_facts_that_are_being_published_again_are_nobody_elses(
+def test_facts_that_one_batch_is_publishing_again_are_not_taken_by_another(
     notifications: Notifications, connection: Connection
 ) -> None:
     """A redelivery takes its own facts, however old; no other batch takes them as left behind meanwhile."""
