@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
-from local.deployment import BUILD, DeploymentError, deploy
+from local.deployment import DeploymentError, deploy
 from local.stack import Stack, create_database
 
 NAME = "life"
