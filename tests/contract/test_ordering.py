@@ -136,7 +136,7 @@ def test_a_deletions_fact_is_built_from_the_deletion_alone(world: World) -> None
 
 
 def test_users_and_items_are_separate(world: World) -> None:
-    """The same item of two users, and two items of one, are notifications of their own."""
+    """The same item of two users, and two items of one user, have separate notifications."""
     run(
         world,
         [

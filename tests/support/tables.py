@@ -147,7 +147,7 @@ def deciding_events(url: str) -> list[tuple[str, str, bool]]:
 
 
 def comparable(row: Row) -> Row:
-    """The columns of `DETERMINED` and the data; NULL and '' both mean that there is no e-mail address."""
+    """The columns of `DETERMINED` and the data; NULL and '' both mean no e-mail address."""
     data = dict(row["notification_data"])
     if not row["user_email"]:
         data.pop("userEmail", None)

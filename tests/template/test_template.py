@@ -252,6 +252,6 @@ def test_a_guided_deployment_gets_past_every_parameter(source: Any) -> None:
 
 
 def test_a_deployment_that_failed_can_be_tried_again(resources: Any) -> None:
-    """A version that outlived its rollback would be in the way of one of the same code."""
+    """A version that outlived its rollback would block one of the same code."""
     (version,) = (each for each in resources.values() if each["Type"] == "AWS::Lambda::Version")
     assert version["DeletionPolicy"] == "Delete"
