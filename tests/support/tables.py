@@ -120,7 +120,7 @@ def execute(url: str, statement: str, parameters: Sequence[Any] = ()) -> list[tu
 
 
 def printed_rows(url: str) -> list[tuple[Any, ...]]:
-    """The notifications as PostgreSQL prints them, to the byte, without what does not follow from the stored events."""
+    """The notifications exactly as PostgreSQL prints them, without what does not follow from the stored events."""
     not_compared = "'{announced, due_at, query_missed, queried_at}'::text[]"
     return execute(url, f"SELECT (to_jsonb(n) - {not_compared})::text FROM notifications AS n ORDER BY id")
 

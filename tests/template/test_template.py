@@ -81,7 +81,7 @@ def test_the_event_store_is_what_the_contract_says(resources: Any) -> None:
 
 
 def test_the_function_runs_on_the_target_of_the_build(source: Any, resources: Any) -> None:
-    """python3.13 on arm64, with the layer beside it; no parameter can choose another."""
+    """python3.13 on arm64, with the layer; no parameter can choose another."""
     function = properties(resources, "EventServiceFunction")
     assert function["Handler"] == "event_service.handler.lambda_handler"
     assert function["Runtime"] == {"Fn::FindInMap": ["Target", "Package", "Runtime"]}
