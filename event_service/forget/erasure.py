@@ -66,16 +66,17 @@ def erase(task: Erasure) -> None:
     """
     # Read before the facts, because a fact is stored before it leaves the outbox.
     facts = {fact_id(fact.pk, fact.sk, fact.kind) for fact in pending_facts(task.connection, task.user_id)}
-    notifications = _notifications(task)
-    facts |= {text_of(item, ID) or "" for page in _fact_pages(task, notifications) for item in page}
+    facts |= {text_of(item, ID) or "" for page in _fact_pages(task, _notifications(task)) for item in page}
     for page in _event_pages(task):
         left = [_erase_item(task, item, "events") for item in page]
         if task.writes:
             _renew_rows(task, [item for item in left if item is not None], facts)
-    for page in _fact_pages(task, notifications):
+    # The outbox first: a fact that leaves it meanwhile is stored, and found after it. The list of notifications is read
+    # again, because the first event of one may have been stored since.
+    _erase_outbox(task)
+    for page in _fact_pages(task, _notifications(task)):
         for item in page:
             _erase_item(task, item, "facts")
-    _erase_outbox(task)
     _erase_rows(task)
 
 
