@@ -42,7 +42,7 @@ def some_event(source: random.Random, number: int, encoding: str, kind: str = ""
     }
     name = str(uuid.UUID(int=source.getrandbits(128), version=4))
     return Event(
-        id="" if encoding == LEGACY_RAW else name if encoding.startswith("legacy") else f"/producers/{name}",
+        id="" if encoding == LEGACY_RAW else name if encoding.startswith("legacy") else f"/producers {name}",
         occurred_at=text_of(occurred),
         event_type=kind,
         item_id=item,

@@ -36,7 +36,7 @@ def native_text(event: Event) -> str:
 
 
 def cloud_event_text(event: Event) -> str:
-    source, _, name = event.id.rpartition("/")
+    source, _, name = event.id.rpartition(" ")
     body = {
         "specversion": "1.0",
         "id": name,

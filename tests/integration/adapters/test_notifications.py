@@ -13,7 +13,6 @@ from event_service.adapters.notifications import Notifications, ToApply
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
-from event_service.domain.facts import Change
 from event_service.domain.projection import project
 from event_service.errors import Unavailable
 from tests.support.service_database import database_at

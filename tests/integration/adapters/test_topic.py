@@ -9,10 +9,10 @@ from moto import mock_aws
 
 from event_service.adapters.aws import make_client, make_transport
 from event_service.adapters.data_plane import Sns
-from event_service.adapters.topic import Publisher
+from event_service.adapters.topic import Topic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
-from event_service.domain.facts import Change, fact_of
+from event_service.domain.facts import PendingFact, fact_of
 from event_service.errors import Unavailable
 
 
@@ -68,12 +68,12 @@ class Topic:
 
 
 def fact(number: int, data: str = '{"id":"n"}') -> Event:
-    change = Change("reminder#i", f"2026-11-23T06:54:06.410000Z#{number}", "created", "n", "user-a", None, data)
+    change = PendingFact("reminder#i", f"2026-11-23T06:54:06.410000Z#{number}", "created", "n", "user-a", None, data)
     return fact_of(change)
 
 
 def publish(topic: Topic, pool: ThreadPoolExecutor, *facts: Event) -> list[Unavailable | None]:
-    return Publisher(topic, topic.arn, pool).publish(facts, Deadline.after(20))
+    return Topic(topic, topic.arn, pool).publish(facts, Deadline.after(20))
 
 
 def test_facts_are_published_ten_at_a_time(pool: ThreadPoolExecutor) -> None:
@@ -117,5 +117,5 @@ def test_an_entry_that_failed_for_a_moment_is_sent_again(pool: ThreadPoolExecuto
 def test_a_topic_that_is_not_there_fails_every_fact(pool: ThreadPoolExecutor) -> None:
     """With SNS's code as the reason."""
     topic = Topic()
-    outcomes = Publisher(topic.sns, topic.arn + "-other", pool).publish([fact(0), fact(1)], Deadline.after(20))
+    outcomes = Topic(topic.sns, topic.arn + "-other", pool).publish([fact(0), fact(1)], Deadline.after(20))
     assert [str(outcome) for outcome in outcomes] == ["answered NotFound"] * 2

@@ -10,7 +10,7 @@ import pytest
 from event_service.adapters.notifications import Notifications
 from event_service.cli import SHADOW, alone, make_patient_client, open_database
 from event_service.config import DatabaseSettings
-from event_service.domain.facts import Change, fact_of, message_of
+from event_service.domain.facts import PendingFact, fact_of, message_of
 from event_service.forget import erasure as module
 from event_service.forget.__main__ import main
 from event_service.forget.erasure import Erasure, erase
@@ -185,7 +185,7 @@ def test_a_fact_that_went_out_before_brings_nothing_back(
         " VALUES (%s, %s, 'created', %s, now() - interval '1 hour')",
         (*key, json.dumps(fact)),
     )
-    change = Change(*key, "created", "n-1", "user-a", None, json.dumps(fact))
+    change = PendingFact(*key, "created", "n-1", "user-a", None, json.dumps(fact))
     copy = raw(message_of(fact_of(change)).body)
     monkeypatch.setenv("EVENT_RETENTION_DAYS", "30")
     assert main(["--user", "user-a", "--yes"]) == 0

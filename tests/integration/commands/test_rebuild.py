@@ -240,7 +240,7 @@ def test_a_killed_rebuild_goes_on_where_it_was(aws: Aws, service_environment: di
         # So that it cannot get to its end: its last page waits for what becomes of this row.
         holding.execute(
             "INSERT INTO notifications SELECT %s, %s, %s, NULL, '-', NULL, '{}', '-', '-', now(), now(), now()",
-            (notification_id(event.user_id, event.item_id), event.user_id, event.item_id),
+            (notification_id(event.user_id, "reminder", event.item_id), event.user_id, event.item_id),
         )
         process = command(service_environment)
         while not watching.execute("SELECT FROM rebuild_progress WHERE scanned > 0").rowcount:
