@@ -336,7 +336,7 @@ def _in_time(history: History, run: Run) -> list[Published]:
 @example(History([Version("a", 0, 120, ((61.0, "done"),))]))
 @example(History([Version("a", 0, 120, ((0.2, "killed after apply"), (0.0, "done")))]))
 @example(History([Version("a", 0, 120, ((0.2, "killed after append"),))], rebuilds=[10.0]))
-@example(History([Version("a", 0, 120, ((0.2, "killed after append"),))], rebuilds=[63.0]))
+@example(History([Version("a", 0, 120, ((0.2, "killed after append"), (30.0, "done")))], rebuilds=[63.0]))
 @example(History([Version("a", 0, 120, ((0.2, "done"),)), Version("a", 20, 120, ((61.0, "done"),))]))
 @example(History([Version("a", 0, 120, ((61.0, "done"),)), Version("a", 54, None, ((55.0, "done"),))]))
 @example(History([Version("a", 0, 150.5, ((0.2, "done"),)), Version("a", 20, 120, ((90.0, "done"),))]))
