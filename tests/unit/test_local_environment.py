@@ -23,7 +23,8 @@ def test_a_shell_can_read_where_the_local_stack_is(monkeypatch: pytest.MonkeyPat
     names = ("EVENT_TOPIC_ARN", "EVENT_STORE_TABLE", "DATABASE_URL", "AWS_ENDPOINT_URL")
     program = f"import os; print(*(os.environ[name] for name in {names}), sep='|')"
     shell = f'. "{tmp_path}/env.sh"; "$PYTHON" -c "{program}"'
+    environment = os.environ | {"PYTHON": sys.executable}
     output = subprocess.run(
-        ["/bin/sh", "-c", shell], env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True, check=True
+        ["/bin/sh", "-c", shell], env=environment, capture_output=True, text=True, check=True
     ).stdout
     assert output == "arn:events|events|postgresql://me@here/a'b $c|http://127.0.0.1:1\n"
