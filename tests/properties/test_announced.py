@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from event_service.config import DatabaseSettings
-from event_service.domain.event import KNOWN_TYPES, KnownType
+from event_service.domain.event import KNOWN_TYPES, Effect, KnownType
 from event_service.forget.erasure import Erasure, erase
 from event_service.rebuild.progress import RebuildJob
 from event_service.rebuild.rebuild import rebuild
@@ -25,7 +25,7 @@ from tests.support.sampling import examples
 from tests.support.told import Notification, effect
 
 SECRET = "hunter2-secret"
-VERBS = {"created": "create", "updated": "update", "deleted": "delete"}
+VERBS: dict[str, Effect] = {"created": "create", "updated": "update", "deleted": "delete"}
 TYPES = [*(f"{item}:{verb}" for item in ("reminder", "invoice") for verb in VERBS)]
 TYPES += [f"notification:{verb}" for verb in VERBS.values()]
 
@@ -145,7 +145,7 @@ def _event(number: int, event_type: str, user: str, item: str, second: int, name
 
 
 @settings(
-    max_examples=examples(60, 600),
+    max_examples=examples(25, 600),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

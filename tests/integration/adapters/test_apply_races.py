@@ -268,7 +268,7 @@ def test_orphaned_facts_are_claimed_by_one_invocation_and_again_after_a_while(
 
 def test_a_merge_takes_the_greatest_of_everything(database_url: str, connection: Connection) -> None:
     """Of the deciding event and the announced one, and the earliest of when it began; in any order, once or twice."""
-    pages = [
+    pages: list[Callable[[], None]] = [
         lambda: merged(connection, event(2), first_seen=event(1), announced=event(1, "created")),
         lambda: merged(connection, event(4), first_seen=event(3), announced=event(3)),
         lambda: merged(connection, event(5), first_seen=event(5)),
