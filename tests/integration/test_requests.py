@@ -79,13 +79,16 @@ def test_a_reminder_costs_three_write_units(wire: BackendProxies, aws: Aws) -> N
     assert len(json.dumps(reminder_data())) > 250, "a reminder of ordinary size"
 
 
-def test_what_was_just_written_is_read_consistently(wire: BackendProxies, aws: Aws) -> None:
+def test_what_was_just_written_is_read_consistently(
+    wire: BackendProxies, aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A duplicate, a rebuild's page and an item's history: an eventually consistent read may miss the last second."""
     handle(wire, "again", 1)
     handle(wire, "again", 1)
     (read,) = bodies(wire, "BatchGetItem")
     assert read["RequestItems"][aws.table]["ConsistentRead"] is True
     wire.script = Script()
+    monkeypatch.setenv("DATABASE_URL", service_environment["DATABASE_URL"])
     assert rebuild(["--workers", "1", "--segments", "2"]) == 0
     scans = bodies(wire, "Scan")
     assert len(scans) >= 2
