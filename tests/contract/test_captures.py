@@ -72,7 +72,8 @@ def records_of(delivery: str) -> dict[str, Record]:
 @every_delivery
 def test_every_captured_message_does_what_the_contract_says(world: World, delivery: str) -> None:
     """Each capture is stored, applied and published as modelled; the rejected ones name the field at fault."""
-    model, rejected = Model(), {}
+    model = Model()
+    rejected: dict[str, list[str]] = {}
     for name in DELIVERIES[delivery]:
         batch = captured(name)
         answer = world.invoke(list(batch.values()))

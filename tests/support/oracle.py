@@ -163,11 +163,10 @@ def modelled(batches: Iterable[Sequence[Event]]) -> Model:
 
 def notification_data(event: Event) -> dict[str, Any]:
     """`eventData` enriched as §6 says; without `userEmail` where the event has none (§6 leaves that open)."""
-    data = event.data
+    data: dict[str, Any] = storable(event.data)
     data.pop("userEmail", None)
     if event.user_email is not None:
         data["userEmail"] = event.user_email
-    data = storable(data)
     strings = {name: data[name] if isinstance(data.get(name), str) else "" for name in ("message", "url")}
     return data | strings | {"reminderId": event.item_id, "userId": event.user_id}
 
