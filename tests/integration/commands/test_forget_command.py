@@ -82,4 +82,4 @@ def test_an_invalid_user_id_is_refused(
 ) -> None:
     """Before anything is asked or read."""
     assert main(["--user", user]) == 2
-    assert capsys.readouterr().err.startswith("forget: --user is no userId: ")
+    assert capsys.readouterr().err.startswith("forget: --user is not a userId: ")
