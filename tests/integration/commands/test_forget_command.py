@@ -33,7 +33,7 @@ def test_forget_reports_what_is_left(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was not erased is found by reading it back, and fails the command."""
-    monkeypatch.setattr(module, "_forget_rows", lambda task: task.personal.update(notifications=not task.writes))
+    monkeypatch.setattr(module, "_erase_rows", lambda task: task.personal.update(notifications=not task.writes))
     assert main(["--user", "user-a", "--yes"]) == 1
     assert "left: " in capsys.readouterr().out
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from botocore.exceptions import ClientError
-from urllib3.exceptions import ProtocolError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from event_service.adapters.data_plane import DynamoDb
 from event_service.adapters.event_items import event_of
@@ -148,7 +147,7 @@ def test_a_scan_that_fails_for_a_while_is_retried(
     failures: list[Exception] = [
         ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "Scan"),
         ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Scan"),  # type: ignore[typeddict-item]
-        ProtocolError("reset"),
+        ConnectionClosedError(endpoint_url="https://dynamodb"),
     ]
     scan = DynamoDb.scan
 
