@@ -62,8 +62,8 @@ def _measure(stack: Stack, batches: int, progress: Callable[[str], None]) -> tup
             connection.execute("TRUNCATE notifications")
         progress("rebuilding the notifications from the event store")
         started = time.perf_counter()
-        database, source = DatabaseSettings.from_environment(environment), environment["EVENT_STORE_TABLE"]
-        rebuild(RebuildJob(database, source, workers=_WORKERS))
+        database = DatabaseSettings.from_environment(environment)
+        rebuild(RebuildJob(database, environment["EVENT_STORE_TABLE"], workers=_WORKERS))
         rebuilt = time.perf_counter() - started
     if _rows(url) != live:
         raise RuntimeError("the rebuilt rows differ")

@@ -1,8 +1,8 @@
 """How a batch is processed: parse, append, apply, publish, acknowledge.
 
 Each step runs once for the whole batch. A record that fails at a step leaves the batch there, with its reason; the
-others continue. What may heal is attempted again until the deadline: an attempt within the invocation is like a
-redelivery, only sooner.
+others continue. Rejected records are handed over to the dead-letter queue meanwhile (`reject`). What may heal is
+attempted again until the deadline: an attempt within the invocation is like a redelivery, only sooner.
 """
 
 import time
@@ -13,12 +13,14 @@ from typing import Any, Final
 from event_service.adapters.batching import in_halves
 from event_service.adapters.event_store import Appended
 from event_service.adapters.notifications import Applied, ProjectedEvent
+from event_service.adapters.rejections import RejectedTopic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, EventKey
 from event_service.domain.facts import PendingFact
 from event_service.domain.projection import project
 from event_service.errors import RecordError, internal_error, out_of_time
 from event_service.parse import ParsedRecord, parse
+from event_service.reject import RejectedRecords
 from event_service.relay import Failures, Relay, Relayed, acknowledge, publish, publish_orphaned
 from event_service.turns import turns
 
@@ -28,9 +30,10 @@ _SECONDS_FOR_BACKENDS_DOWN: Final = 2
 
 @dataclass(slots=True)
 class Backends:
-    """The relay's backends, and the names of those that the last batch of this execution environment gave up."""
+    """The backends, and the names of those that the last batch of this execution environment gave up."""
 
     relay: Relay
+    rejected_topic: RejectedTopic | None = None
     down: frozenset[str] = frozenset()
 
 
@@ -48,10 +51,15 @@ class Achieved:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """A record's event, if it has one, and its error; None if it is done."""
+    """A record's event, if it has one, and its error; None if it is done.
+
+    A rejected record that was handed over is acknowledged, too; `handover_error` says why another was not.
+    """
 
     event: Event | None
     error: RecordError | None
+    handed_over: bool = False
+    handover_error: RecordError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +79,42 @@ def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: 
     parsed: dict[int, ParsedRecord] = {}
     errors: dict[int, RecordError | None] = {}
     achieved, claimed, down = Achieved(), list[PendingFact](), frozenset[str]()
+    rejected = RejectedRecords(records, backends.rejected_topic, deadline, is_down="rejected_topic" in backends.down)
     for numbers in turns(records):
         turn = {
             number: parse(records[number]) if deadline.remaining() else ParsedRecord(error=out_of_time())
             for number in numbers
         }
         parsed |= turn
-        outcomes, claimed = _process(turn, achieved, backends, deadline)
+        rejected.hand_over({number: record.error for number, record in turn.items()})
+        outcomes, left_behind = _process(turn, achieved, backends, rejected, deadline)
         errors |= outcomes
+        claimed += left_behind
         down |= _unavailable(outcomes)
-    backends.down = down
+    orphaned = publish_orphaned(claimed, backends.relay, deadline)
+    handovers = rejected.outcomes()
+    backends.down = down | _unavailable(handovers)
     return BatchResult(
-        outcomes=[RecordOutcome(parsed[number].event, errors[number]) for number in range(len(records))],
+        outcomes=[
+            RecordOutcome(
+                parsed[number].event,
+                errors[number],
+                handed_over=number in handovers and handovers[number] is None,
+                handover_error=handovers.get(number),
+            )
+            for number in range(len(records))
+        ],
         achieved=achieved,
-        orphaned=publish_orphaned(claimed, backends.relay, deadline),
+        orphaned=orphaned,
     )
 
 
 def _process(
-    parsed: Mapping[int, ParsedRecord], achieved: Achieved, backends: Backends, deadline: Deadline
+    parsed: Mapping[int, ParsedRecord],
+    achieved: Achieved,
+    backends: Backends,
+    rejected: RejectedRecords,
+    deadline: Deadline,
 ) -> tuple[dict[int, RecordError | None], list[PendingFact]]:
     """Attempt what is pending until nothing is left that may heal.
 
@@ -102,8 +127,10 @@ def _process(
     claimed: list[PendingFact] = []
     impatient_from = time.monotonic() + _SECONDS_FOR_BACKENDS_DOWN
     for _ in deadline.attempts():
-        outcomes, claimed = _attempt(pending, achieved, backends.relay, deadline)
-        errors |= outcomes
+        outcomes, claimed = _attempt(pending, achieved, backends.relay, rejected, deadline)
+        for number, error in outcomes.items():
+            # Why it failed before the time was up says more than that it was.
+            errors[number] = errors[number] or error if error and error.reason == "deadline" else error
         pending = {number: parsed[number] for number, error in outcomes.items() if error and error.retryable}
         if not pending or (_unavailable(outcomes) <= backends.down and time.monotonic() > impatient_from):
             break
@@ -115,10 +142,15 @@ def _unavailable(outcomes: Mapping[int, RecordError | None]) -> frozenset[str]:
 
 
 def _attempt(
-    records: Mapping[int, ParsedRecord], achieved: Achieved, relay: Relay, deadline: Deadline
+    records: Mapping[int, ParsedRecord],
+    achieved: Achieved,
+    relay: Relay,
+    rejected: RejectedRecords,
+    deadline: Deadline,
 ) -> tuple[dict[int, RecordError | None], list[PendingFact]]:
     """Take records through the steps, as far as they get."""
     errors = append(records, achieved, relay, deadline)
+    rejected.hand_over(errors)
     events = {number: achieved.appended[number].event for number in records if number not in errors}
     projected, failures = _project(events, records)
     more, facts = apply(projected, achieved, relay, deadline)

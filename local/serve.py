@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from local.stack import Stack, stop_when_terminated
 from local.state import DIRECTORY, announced, running
 
 _ENVIRONMENT_FILE = DIRECTORY / "env.json"
+_SHELL_FILE = DIRECTORY / "env.sh"
 _HELP = """
 The service is running. In another terminal:
 
@@ -25,6 +27,7 @@ The service is running. In another terminal:
   look at the event store        .venv/bin/python -m local.show events
   look at the notifications      .venv/bin/python -m local.show notifications
   see the function's log         .venv/bin/python -m local.show log
+  point your own programs at it  . .local/env.sh
 
 In a browser, the read API:      {api}/docs
 For other tools: PostgreSQL is at {database_url}
@@ -75,8 +78,10 @@ def function_environment(stack: Stack, deployment: Deployment) -> dict[str, str]
 
 
 def _write_environment(stack: Stack, deployment: Deployment) -> None:
-    """Write the functions' environment for `sam local --env-vars`."""
+    """Write the functions' environment for `sam local --env-vars`, and that of producers and commands for a shell."""
     environment = function_environment(stack, deployment)
+    exported = environment | {"EVENT_TOPIC_ARN": deployment["EventTopicArn"]}
+    _SHELL_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in exported.items()))
     _ENVIRONMENT_FILE.write_text(
         json.dumps(dict.fromkeys(("EventServiceFunction", "ReadApiFunction"), environment), indent=2)
     )

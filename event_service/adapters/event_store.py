@@ -135,7 +135,7 @@ def _duplicate(event: Event, item: Item | RecordError | None) -> Appended | Reco
     try:
         if is_forgotten(item):
             # The item of a fact is not an event that could be applied.
-            return Appended(event if is_fact(item) else event_of(item), is_new=False)
+            return Appended(event if event.is_fact or is_fact(item) else event_of(item), is_new=False)
         fields = differing_fields(event, item)
     except Exception as exc:  # noqa: BLE001  # another writer's item, or a damaged one: no other event's failure
         return internal_error(exc)
