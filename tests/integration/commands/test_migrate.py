@@ -12,11 +12,11 @@ from local.stack import Stack, create_database
 ALL = [
     "0001_notifications.sql",
     "0002_outbox.sql",
-    "0003_apply_events.sql",
-    "0004_settle_outbox.sql",
-    "0005_definers.sql",
-    "0006_rebuild.sql",
-    "0007_owed_facts.sql",
+    "0003_scheduler_queries.sql",
+    "0004_apply_events.sql",
+    "0005_acknowledge_facts.sql",
+    "0006_merge_notifications.sql",
+    "0007_privileges.sql",
 ]
 
 
