@@ -5,7 +5,6 @@ others continue. What may heal is attempted again until the deadline: an attempt
 redelivery, only sooner.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -69,49 +68,38 @@ class BatchResult:
 def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: Deadline) -> BatchResult:
     """Process the records of a batch until each is done or rejected, or the deadline comes."""
     parsed: dict[int, ParsedRecord] = {}
-    errors: dict[int, RecordError | None] = {}
+    errors: dict[int, RecordError | None] = {number: out_of_time() for number in range(len(records))}
     achieved, claimed, down = Achieved(), list[PendingFact](), frozenset[str]()
-    for numbers in turns(records):
-        turn = {
-            number: parse(records[number]) if deadline.remaining() else ParsedRecord(error=out_of_time())
-            for number in numbers
-        }
-        parsed |= turn
-        outcomes, claimed = _process(turn, achieved, backends, deadline)
-        errors |= outcomes
-        down |= _unavailable(outcomes)
+    patience = deadline.within(_SECONDS_FOR_BACKENDS_DOWN)
+    rounds = turns(records)
+    for _ in deadline.attempts():
+        for numbers in rounds:
+            for number in numbers:
+                if number not in parsed and deadline.remaining():
+                    parsed[number] = parse(records[number])
+                    errors[number] = parsed[number].error
+            accepted = {number: parsed[number] for number in numbers if number in parsed and not parsed[number].error}
+            outcomes, orphaned = _attempt(accepted, achieved, backends.relay, deadline)
+            errors |= {number: _lasting(errors[number], error) for number, error in outcomes.items()}
+            claimed += orphaned
+        pending = [number for number, error in errors.items() if error and error.retryable]
+        down = frozenset(error.reason for number in pending if (error := errors[number]))
+        if not pending or (down <= backends.down and not patience.remaining()):
+            break
+        rounds = [pending]  # together: none of them has ended the process
     backends.down = down
     return BatchResult(
-        outcomes=[RecordOutcome(parsed[number].event, errors[number]) for number in range(len(records))],
+        outcomes=[
+            RecordOutcome(parsed[number].event if number in parsed else None, error) for number, error in errors.items()
+        ],
         achieved=achieved,
         orphaned=publish_orphaned(claimed, backends.relay, deadline),
     )
 
 
-def _process(
-    parsed: Mapping[int, ParsedRecord], achieved: Achieved, backends: Backends, deadline: Deadline
-) -> tuple[dict[int, RecordError | None], list[PendingFact]]:
-    """Attempt what is pending until nothing is left that may heal.
-
-    Returns:
-        For each record its error or None, and facts that earlier invocations left in the outbox.
-
-    """
-    errors: dict[int, RecordError | None] = {number: record.error for number, record in parsed.items()}
-    pending = {number: record for number, record in parsed.items() if record.error is None}
-    claimed: list[PendingFact] = []
-    impatient_from = time.monotonic() + _SECONDS_FOR_BACKENDS_DOWN
-    for _ in deadline.attempts():
-        outcomes, claimed = _attempt(pending, achieved, backends.relay, deadline)
-        errors |= outcomes
-        pending = {number: parsed[number] for number, error in outcomes.items() if error and error.retryable}
-        if not pending or (_unavailable(outcomes) <= backends.down and time.monotonic() > impatient_from):
-            break
-    return errors | {number: errors[number] or out_of_time() for number in pending}, claimed
-
-
-def _unavailable(outcomes: Mapping[int, RecordError | None]) -> frozenset[str]:
-    return frozenset(error.reason for error in outcomes.values() if error and error.retryable)
+def _lasting(before: RecordError | None, now: RecordError | None) -> RecordError | None:
+    """Return a record's error after another attempt: that time ran out is the consequence of what failed before."""
+    return before if before and before.retryable and now and now.reason == "deadline" else now
 
 
 def _attempt(
