@@ -29,7 +29,7 @@ class DatabaseSettings:
         if url := environment.get("DATABASE_URL"):
             return cls(url=url)
         if not environment.get("DATABASE_SECRET_ARN"):
-            raise ConfigurationError("neither DATABASE_SECRET_ARN nor DATABASE_URL is set")
+            raise ConfigurationError("DATABASE_SECRET_ARN is not set, and neither is DATABASE_URL")
         return cls(
             secret_arn=required(environment, "DATABASE_SECRET_ARN"),
             host=required(environment, "DATABASE_HOST"),

@@ -28,7 +28,7 @@ from event_service.telemetry import Telemetry, make_telemetry, report
 
 # What is kept back of an invocation's time, to respond in.
 _RESPONSE_SECONDS: Final = 0.5
-_SECONDS_WITHOUT_CONTEXT: Final = 30.0
+_SECONDS_WITHOUT_CONTEXT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)

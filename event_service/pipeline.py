@@ -87,8 +87,9 @@ def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: 
         }
         parsed |= turn
         rejected.hand_over({number: record.error for number, record in turn.items()})
-        outcomes, claimed = _process(turn, achieved, backends, rejected, deadline)
+        outcomes, left_behind = _process(turn, achieved, backends, rejected, deadline)
         errors |= outcomes
+        claimed += left_behind
         down |= _unavailable(outcomes)
     orphaned = publish_orphaned(claimed, backends.relay, deadline)
     handovers = rejected.outcomes()
@@ -127,7 +128,9 @@ def _process(
     impatient_from = time.monotonic() + _SECONDS_FOR_BACKENDS_DOWN
     for _ in deadline.attempts():
         outcomes, claimed = _attempt(pending, achieved, backends.relay, rejected, deadline)
-        errors |= outcomes
+        for number, error in outcomes.items():
+            # Why it failed before the time was up says more than that it was.
+            errors[number] = errors[number] or error if error and error.reason == "deadline" else error
         pending = {number: parsed[number] for number, error in outcomes.items() if error and error.retryable}
         if not pending or (_unavailable(outcomes) <= backends.down and time.monotonic() > impatient_from):
             break

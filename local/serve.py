@@ -29,13 +29,13 @@ The service is running. In another terminal:
   look at the facts              .venv/bin/python -m local.show facts
   look at the queues             .venv/bin/python -m local.show queues
   see the function's log         .venv/bin/python -m local.show log
+  point your own programs at it  . .local/env.sh
 
 To rehearse a night's trouble (docs/operations.md):
 
   have an event rejected         .venv/bin/python -m local.publish reminder:created '{{"userId": '
   stop PostgreSQL for 10 minutes .venv/bin/python -m local.outage 600
-  let the commands find all this . {environment}
-  list the dead letters          .venv/bin/python -m event_service.dead_letters list
+  list the dead letters          . .local/env.sh; .venv/bin/python -m event_service.dead_letters list
   look at one                    .venv/bin/python -m event_service.dead_letters show MESSAGE_ID
   send the good ones back        .venv/bin/python -m event_service.dead_letters redrive --would-pass
   put the others into a file     .venv/bin/python -m event_service.dead_letters discard --all --to letters.ndjson
@@ -67,7 +67,6 @@ def main() -> int:
             print(
                 _HELP.format(
                     api=url,
-                    environment=_SHELL_FILE.relative_to(ROOT),
                     database_url=stack.database_url,
                     endpoint_url=stack.endpoint_url,
                 ),
@@ -92,17 +91,17 @@ def function_environment(stack: Stack, deployment: Deployment) -> dict[str, str]
 
 
 def _write_environment(stack: Stack, deployment: Deployment) -> None:
-    """Write the functions' environment for `sam local --env-vars`, and that of the commands for a shell."""
+    """Write the functions' environment for `sam local --env-vars`, and that of producers and commands for a shell."""
     environment = function_environment(stack, deployment)
+    exported = environment | {
+        "EVENT_TOPIC_ARN": deployment["EventTopicArn"],
+        "EVENT_QUEUE_URL": deployment["EventQueueUrl"],
+        "DEAD_LETTER_QUEUE_URL": deployment["EventDeadLetterQueueUrl"],
+    }
+    _SHELL_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in exported.items()))
     _ENVIRONMENT_FILE.write_text(
         json.dumps(dict.fromkeys(("EventServiceFunction", "ReadApiFunction", "SweeperFunction"), environment), indent=2)
     )
-    queues = {
-        "DEAD_LETTER_QUEUE_URL": deployment["EventDeadLetterQueueUrl"],
-        "EVENT_QUEUE_URL": deployment["EventQueueUrl"],
-    }
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in (environment | queues).items()]
-    _SHELL_FILE.write_text("".join(lines))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from event_service.adapters.event_items import to_item
 from event_service.codec.instants import now
 from event_service.domain.envelope import open_envelope
 from event_service.domain.event import Event
-from event_service.domain.facts import Change, fact_of, message_of
+from event_service.domain.facts import PendingFact, fact_of, message_of
 from event_service.domain.formats import read_event
 from event_service.domain.projection import project
 
@@ -69,7 +69,7 @@ def handle(record: dict[str, Any]) -> None:
     change = "deleted" if event.effect == "delete" else "created" if row[0] else "updated"
     whole = f'{notification[:-1]},"createdAt":"{row[1]}"}}'
     notification_id = json.loads(notification)["id"]
-    fact = fact_of(Change(event.pk, event.sk, change, notification_id, event.user_id, event.user_email, whole))
+    fact = fact_of(PendingFact(event.pk, event.sk, change, notification_id, event.user_id, event.user_email, whole))
     put(fact)
     message = message_of(fact)
     sns.publish(

@@ -45,6 +45,13 @@ class Envelope:
             return _epoch_instant(first_sent_at, f"messageAttributes.{FIRST_SENT_AT}")
         return _epoch_instant(self.sent_timestamp, "attributes.SentTimestamp")
 
+    def published_at_or_none(self) -> Instant | None:
+        """Return `published_at`; if the envelope does not say, when the record was sent, or None."""
+        try:
+            return self.published_at()
+        except Rejected:
+            return self.sent_at()
+
     def sent_at(self, later_milliseconds: int = 0) -> Instant | None:
         """Return when this record was sent to the queue, plus `later_milliseconds`; None if the record does not say."""
         try:

@@ -60,7 +60,7 @@ def test_ties_are_decided_whatever_the_order(world: World) -> None:
             for step, each in zip(steps, order, strict=False):
                 step.append(renamed(each, f"{case}, {number}"))
     model = run(world, steps)
-    deciders = {(item.partition(",")[0], row.decider.version[:3]) for (_, item), row in model.rows.items()}
+    deciders = {(item.partition(",")[0], row.decider.precedence[:3]) for (_, item), row in model.rows.items()}
     assert len(deciders) == len(TIES)
 
 

@@ -1,5 +1,7 @@
 """The template as it is, built by `sam build` and deployed by `sam deploy`, once for all end-to-end tests."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,20 @@ def database(stack: Stack) -> Stack:
 
 
 @pytest.fixture(scope="session")
-def deployment(database: Stack) -> Deployment:
-    build()
+def built(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Build once for all workers of this run: two builds at the same time would delete each other's results."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "built").exists():
+            build()
+            (shared / "built").touch()
+
+
+@pytest.fixture(scope="session")
+def deployment(database: Stack, built: None) -> Deployment:
     return deploy(database, {"DatabaseUrl": database.database_url, "MaxReceiveCount": "2"})
 
 

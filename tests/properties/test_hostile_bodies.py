@@ -75,7 +75,7 @@ def _fours() -> list[list[dict[str, Any]]]:
 
 
 def test_extremes_stay_within_the_memory_of_the_function(service_environment: dict[str, str]) -> None:
-    """Measured in a process of its own, which handles them all."""
+    """Measured in a separate process that handles them all."""
     code = (
         "from tests.properties.hostile_bodies import extremes; from event_service.handler import lambda_handler\n"
         "for record in extremes(): lambda_handler({'Records': [record] * 4}, None)\n"

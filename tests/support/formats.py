@@ -36,7 +36,7 @@ def native_text(event: Event) -> str:
 
 
 def cloud_event_text(event: Event) -> str:
-    source, _, name = event.id.rpartition("/")
+    source, _, name = event.id.rpartition(" ")
     body = {
         "specversion": "1.0",
         "id": name,
@@ -51,7 +51,7 @@ def cloud_event_text(event: Event) -> str:
 
 
 def legacy_wrapped(event: Event, indent: int | None = 2) -> Record:
-    """SNS's id is the event's; its time is the event's wherever that has none of its own."""
+    """The event's id is SNS's, and so is its time unless the event has its own."""
     envelope = {"Timestamp": event.occurred_at, "MessageId": event.id}
     return wrapped(legacy_text(event), legacy_attributes(event), indent=indent, **envelope)
 

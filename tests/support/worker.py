@@ -117,7 +117,7 @@ def _serve(connection: Connection, environment: dict[str, str], limits: Limits |
         log = io.StringIO()
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             if delivery.cold:
-                database = handler.build(Settings.from_environment(os.environ)).stages.notifications.database
+                database = handler.build(Settings.from_environment(os.environ)).backends.relay.notifications.database
                 if database._connection is not None:
                     database._connection.close()
                     database._connection = None

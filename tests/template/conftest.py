@@ -8,6 +8,8 @@ from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+# The secret with which the function connects: never the master's.
+ROLE_SECRET = {"Fn::If": ["CreateDatabase", {"Ref": "DatabaseRoleSecret"}, {"Ref": "DatabaseSecretArn"}]}
 
 
 class NoManagedPolicies:

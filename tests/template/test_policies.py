@@ -23,7 +23,7 @@ from local.api import resources as api_paths
 from local.stack import Postgres, Stack, running_postgres
 from tests.support.aws import Aws
 from tests.support.messages import CREATED, legacy, raw
-from tests.support.tls import make_certificate, tls_before
+from tests.support.proxies.tls import make_certificate, tls_before
 from tests.template.conftest import TEMPLATE
 from tests.template.resolver import broken_rules, references, resolve
 from tests.template.wire import recording
