@@ -19,7 +19,7 @@ from event_service.domain.event import Event, Precedence, precedence
 from event_service.domain.projection import project
 from event_service.errors import RecordError
 from event_service.merging import _composite
-from tests.support.service_database import database_at
+from tests.integration.adapters.service_database import database_at
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
