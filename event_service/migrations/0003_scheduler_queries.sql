@@ -7,14 +7,16 @@ CREATE FUNCTION service_clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ 
 CREATE FUNCTION query_time(due_at timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE
 AS $$ SELECT due_at - interval '1 minute' $$;
 
--- Returns the last query of the scheduler that found a row, or an earlier version of it, live.
+-- Returns the last query of the scheduler that found a row, or an earlier version of it, live. Only a full minute is ever
+-- queried for.
 CREATE FUNCTION last_query(
     queried_at timestamptz, due_at timestamptz, deleted_at timestamptz, query_missed boolean, clock timestamptz
 ) RETURNS timestamptz LANGUAGE sql IMMUTABLE
 AS $$
     SELECT greatest(
         queried_at,
-        CASE WHEN deleted_at IS NULL AND NOT query_missed AND query_time(due_at) <= clock THEN query_time(due_at) END)
+        CASE WHEN deleted_at IS NULL AND NOT query_missed AND query_time(due_at) <= clock
+              AND due_at = date_trunc('minute', due_at, 'UTC') THEN query_time(due_at) END)
 $$;
 
 -- Returns the due_at that rescues a notification that the service applies too late for the scheduler's query, and null if

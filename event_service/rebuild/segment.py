@@ -86,7 +86,7 @@ def _fact_id(item: Item) -> str | None:
     """Return the id of a fact; None if it is not one of the service's own, which are UUIDs."""
     try:
         return str(UUID(items_of_events.text_of(item, items_of_events.ID)))
-    except ValueError:
+    except (TypeError, ValueError):
         return None
 
 
