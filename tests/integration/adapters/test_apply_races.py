@@ -220,6 +220,16 @@ def test_an_event_that_a_rebuild_announced_has_no_second_fact(database_url: str,
     assert outcomes(database_url, event(5)) == ["applied:created"]
 
 
+def test_a_deletion_that_had_no_fact_has_one_if_subscribers_turn_out_to_know_the_notification(
+    database_url: str, connection: Connection
+) -> None:
+    """The row was lost, and a rebuild finds the fact of an earlier event."""
+    assert outcomes(database_url, event(5, "deleted")) == ["applied"]
+    assert row(connection)[:2] == ("event-5", None)
+    merged(connection, event(1, "created"), announced=event(1, "created"))
+    assert outcomes(database_url, event(5, "deleted")) == ["applied:deleted"]
+
+
 def test_an_event_whose_data_was_erased_tells_what_is_left(database_url: str, connection: Connection) -> None:
     """The batch had read it before; the row is not filled again either."""
     merged(connection, replace(event(2, message="left"), user_email=None))
