@@ -1,4 +1,4 @@
-"""An erasure finds what is encoded in texts, in the event store as well as in PostgreSQL, and its read-back does too."""
+"""An erasure finds what is encoded in texts, in the event store and in PostgreSQL, and its read-back does too."""
 
 import json
 from pathlib import Path
