@@ -43,17 +43,20 @@ if "BENCHMARK_CLIENTS" in os.environ:
 
 def main() -> None:
     """Measure every kind in turn, round after round, and print the least of each figure: the rest is noise."""
-    from benchmarks import coldstart, packages, throughput, worker  # noqa: PLC0415  # no part of a cold start
+    from benchmarks import coldstart, throughput, worker  # noqa: PLC0415  # no part of a cold start
     from event_service.config import DatabaseSettings  # noqa: PLC0415
     from event_service.migrate.schema import migrate  # noqa: PLC0415
+    from local.deployment import build  # noqa: PLC0415
+    from local.invoke import Package, service_package  # noqa: PLC0415
     from local.progress import table  # noqa: PLC0415
     from local.stack import Stack, create_database, running_postgres  # noqa: PLC0415
 
     trees = dict.fromkeys(_KINDS, _ROOT) | {tree: Path(tree).resolve() for tree in sys.argv[1:]}
     figures: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as directory, running_postgres(Path(directory, "db")) as postgres:
-        layer = packages.build_service(Path(directory, "service"), for_this_machine=True).folders[1]
-        client = coldstart._runtime_client(Path(directory, "client"))  # noqa: SLF001
+        build(Path(directory, "service"))
+        layer = service_package(Path(directory, "service")).folders[1]
+        coldstart._compile_runtime_client()  # noqa: SLF001
         stack = Stack(postgres.url, "")
         migrate(DatabaseSettings(url=create_database(stack, "migrated")))
         with throughput.running_endpoint(throughput.NO_DELAYS, postgres.url) as ports:
@@ -68,7 +71,7 @@ def main() -> None:
                     done = subprocess.run(job, cwd=tree, env=environment, stdout=subprocess.PIPE, check=True)
                     cpu = json.loads(done.stdout)["cpu_seconds"] / size / batches
                     figures[name, f"CPU ms/event, batch {size}"].append(cpu)
-                package = packages.Package((tree, layer), f"{handler}.lambda_handler")
+                package = Package((tree, layer), f"{handler}.lambda_handler")
                 # On AWS endpoints are looked up, which takes time, too.
                 on_aws = environment | {"AWS_ENDPOINT_URL": "", "AWS_LAMBDA_RUNTIME_API": "none"}
                 init = [sys.executable, "-ISB", "-c", _INIT.format([str(tree), str(layer)], handler)]
@@ -76,7 +79,7 @@ def main() -> None:
                     done = subprocess.run(init, env=on_aws, stdout=subprocess.PIPE, check=True)
                     figures[name, "init CPU ms"].append(float(done.stdout))
                     records = worker.batch_of(10, 1000 * number + start)
-                    answered = coldstart._start(package, client, environment, records)[1]  # noqa: SLF001
+                    answered = coldstart._start(package, environment, records)[1]  # noqa: SLF001
                     figures[name, "start to first 10 answered, ms"].append(answered)
     columns = [*dict.fromkeys(column for _, column in figures)]
     rows = [(name, *(f"{min(figures[name, column]) * 1000:.2f}" for column in columns)) for name in trees]

@@ -48,7 +48,8 @@ def test_a_killed_rebuild_is_continued_by_the_next_run(
         holding.execute(
             "INSERT INTO notifications (id, user_id, subject_type, item_id, item_type, notification_data, decided_by,"
             " created_at, updated_at, deleted_at)"
-            " SELECT %s, %s, 'reminder', %s, '-', '{}', ROW(now(), 'delete', '-', '-')::precedence, now(), now(), now()",
+            " SELECT %s, %s, 'reminder', %s, '-', '{}', ROW(now(), 'delete', '-', '-')::precedence, now(), now(),"
+            " now()",
             (notification_id(event.user_id, "reminder", event.item_id), event.user_id, event.item_id),
         )
         process = command(service_environment)
