@@ -97,7 +97,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     """
     service = build(Settings.from_environment(os.environ))
-    deadline = _deadline(context)
+    deadline = deadline_of(context)
 
     def run(records: list[dict[str, Any]]) -> BatchResult:
         try:
@@ -114,7 +114,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return dict(processor.response())
 
 
-def _deadline(context: Any) -> Deadline:
+def deadline_of(context: Any) -> Deadline:
     """Return the end of the invocation's time, less what the response takes."""
     if not hasattr(context, "get_remaining_time_in_millis"):
         return Deadline.after(_SECONDS_WITHOUT_CONTEXT - _RESPONSE_SECONDS)

@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from event_service.codec.instants import epoch_seconds, now
-from event_service.domain.event import KNOWN_TYPES
+from event_service.domain.event import KNOWN_TYPES, EventKey
 from event_service.errors import RecordError, Rejected
 from event_service.pipeline import BatchResult, RecordOutcome
 
@@ -53,16 +53,32 @@ def report(telemetry: Telemetry, records: Sequence[Mapping[str, Any]], result: B
     for record, outcome in zip(records, result.outcomes, strict=True):
         if outcome.error is not None:
             _log_failure(telemetry.logger, record, outcome, outcome.error)
-    for (pk, sk), error in result.orphaned.items():
-        if error is not None:
-            telemetry.logger.warning(
-                "orphaned fact not published",
-                extra={"pk": pk, "sk": sk, "reason": error.reason, "error": str(error)},
-            )
+    _log_orphaned(telemetry.logger, result.orphaned)
     late, superseded = _late(telemetry.logger, result), _superseded(telemetry.logger, result)
     _emit_counts(telemetry, result, superseded)
     _emit_lateness(telemetry, late)
     _emit_parts(telemetry, result)
+
+
+def report_sweep(
+    telemetry: Telemetry, orphaned: Mapping[EventKey, RecordError | None], facts: int, oldest_seconds: float
+) -> None:
+    """Log the orphaned facts that did not get out, and emit what was published and what waits in the outbox."""
+    _log_orphaned(telemetry.logger, orphaned)
+    published = sum(error is None for error in orphaned.values())
+    telemetry.metrics.add_metric("FactsPublished", MetricUnit.Count, published)
+    telemetry.metrics.add_metric("OutboxFacts", MetricUnit.Count, facts)
+    telemetry.metrics.add_metric("OutboxOldestAge", MetricUnit.Seconds, oldest_seconds)
+    telemetry.metrics.flush_metrics()
+
+
+def _log_orphaned(logger: Logger, orphaned: Mapping[EventKey, RecordError | None]) -> None:
+    for (pk, sk), error in orphaned.items():
+        if error is not None:
+            logger.warning(
+                "orphaned fact not published",
+                extra={"pk": pk, "sk": sk, "reason": error.reason, "error": str(error)},
+            )
 
 
 def _log_failure(logger: Logger, record: Mapping[str, Any], outcome: RecordOutcome, error: RecordError) -> None:

@@ -37,7 +37,7 @@ _BYTES_PER_REQUEST: Final = 2 * 1024 * 1024
 class Appended:
     """An event that is in the event store; `is_new` if this call stored it.
 
-    `event` is the one to go on with: the stored one, emptied, if an erasure has forgotten its personal data.
+    `event` is the one to continue with: the stored one, emptied, if an erasure has forgotten its personal data.
     """
 
     event: Event

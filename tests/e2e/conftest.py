@@ -51,7 +51,7 @@ def world(database: Stack, deployment: Deployment) -> World:
 
 @pytest.fixture
 def state_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test play `make local` without being in the way of a real one."""
+    """Let a test play `make local` without disturbing a real one."""
     monkeypatch.setattr(state, "_FILE", tmp_path / "stack.json")
 
 

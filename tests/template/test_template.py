@@ -43,6 +43,7 @@ def test_the_event_source_mapping_reports_partial_failures(resources: Any) -> No
         "EventSourceArn": {"Fn::GetAtt": ["EventQueue", "Arn"]},
         "FunctionName": {"Ref": "EventServiceFunction"},
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "MetricsConfig": {"Metrics": ["EventCount"]},
         "MaximumBatchingWindowInSeconds": {"Ref": "BatchWindowSeconds"},
         "ScalingConfig": {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}},
     }
@@ -81,7 +82,7 @@ def test_the_event_store_is_what_the_contract_says(resources: Any) -> None:
 
 
 def test_the_function_runs_on_the_target_of_the_build(source: Any, resources: Any) -> None:
-    """python3.13 on arm64, with the layer beside it; no parameter can choose another."""
+    """python3.13 on arm64, with the layer; no parameter can choose another."""
     function = properties(resources, "EventServiceFunction")
     assert function["Handler"] == "event_service.handler.lambda_handler"
     assert function["Runtime"] == {"Fn::FindInMap": ["Target", "Package", "Runtime"]}
@@ -91,7 +92,7 @@ def test_the_function_runs_on_the_target_of_the_build(source: Any, resources: An
     assert package == {"Runtime": "python3.13", "Architecture": "arm64", "Makefile": "layers/targets/aws"}
 
 
-@pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction"])
+@pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction", "SweeperFunction"])
 def test_the_functions_join_the_vpc_that_is_created_or_given(resources: Any, name: str) -> None:
     """And none where there is neither."""
     condition, network, otherwise = properties(resources, name)["VpcConfig"]["Fn::If"]
@@ -138,7 +139,15 @@ def test_the_schema_is_there_before_the_first_record(resources: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["EventQueue", "EventDeadLetterQueue", "EventStoreTable", "EventServiceLogGroup", "MigrationLogGroup"]
+    "name",
+    [
+        "EventQueue",
+        "EventDeadLetterQueue",
+        "EventStoreTable",
+        "EventServiceLogGroup",
+        "MigrationLogGroup",
+        "SweeperLogGroup",
+    ],
 )
 def test_what_holds_data_outlives_the_stack(resources: Any, name: str) -> None:
     """It has no fixed name, which would clash with the next stack's."""
@@ -186,6 +195,9 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         "EventQueueArn",
         "EventDeadLetterQueueUrl",
         "NotificationTopicArn",
+        "RejectedTopicArn",
+        "SweeperFunctionName",
+        "SweeperLogGroupName",
         "EventStoreTableName",
         "EventServiceFunctionName",
         "EventServiceFunctionArn",
@@ -202,7 +214,8 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         ("EVENT_STORE_TABLE", {"Ref": "EventStoreTable"}),
         ("NOTIFICATION_TOPIC_ARN", {"Ref": "NotificationTopic"}),
         ("EVENT_RETENTION_DAYS", {"Ref": "EventRetentionDays"}),
-        ("POWERTOOLS_SERVICE_NAME", "event-service"),
+        ("REJECTED_TOPIC_ARN", {"Ref": "RejectedTopic"}),
+        ("POWERTOOLS_SERVICE_NAME", {"Ref": "AWS::StackName"}),
         ("POWERTOOLS_METRICS_NAMESPACE", "EventService"),
         ("POWERTOOLS_LOG_LEVEL", {"Ref": "LogLevel"}),
         ("DATABASE_URL", {"Fn::If": ["UseDatabaseUrl", {"Ref": "DatabaseUrl"}, {"Ref": "AWS::NoValue"}]}),
@@ -252,6 +265,6 @@ def test_a_guided_deployment_gets_past_every_parameter(source: Any) -> None:
 
 
 def test_a_deployment_that_failed_can_be_tried_again(resources: Any) -> None:
-    """A version that outlived its rollback would be in the way of one of the same code."""
+    """A version that outlived its rollback would block one of the same code."""
     (version,) = (each for each in resources.values() if each["Type"] == "AWS::Lambda::Version")
     assert version["DeletionPolicy"] == "Delete"

@@ -48,7 +48,7 @@ def test_two_at_once_are_harmless(empty_database_url: str) -> None:
 
 
 def test_a_failing_migration_leaves_nothing_behind(empty_database_url: str) -> None:
-    """All or none: here a table of the same name is in the way of the second."""
+    """All or none: here the second fails, because a table of the same name exists."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE outbox ()")
         with pytest.raises(psycopg.errors.DuplicateTable):

@@ -79,7 +79,7 @@ def test_the_samples_are_rebuilt_by_several_processes(aws: Aws, service_environm
 def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--dry-run` and `--verify` name each difference by id and write nothing; a rebuild mends what it can."""
+    """`--dry-run` and `--verify` name each difference by id and write nothing; a rebuild repairs what it can."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user-a", f"item-{number}", number) for number in range(4)])
     before = rows(url)

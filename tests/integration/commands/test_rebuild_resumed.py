@@ -1,4 +1,4 @@
-"""A rebuild that was interrupted continues where it stopped, or begins anew where that would be wrong."""
+"""A rebuild that was interrupted continues where it stopped, or begins again if that would be wrong."""
 
 import signal
 import time
@@ -74,7 +74,7 @@ def test_a_killed_rebuild_is_continued_by_the_next_run(
 
 
 def test_a_rebuild_whose_rows_are_gone_starts_again(aws: Aws, service_environment: dict[str, str]) -> None:
-    """One was broken off, and the table emptied since."""
+    """One was interrupted, and the table was emptied since."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(10)])
     lose_rows(url)
