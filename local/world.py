@@ -50,11 +50,6 @@ class World:
             },
         )
 
-    def hurry(self) -> None:
-        """Redeliver failed records after 4 seconds instead of 3 minutes, which is too long for a demo."""
-        queue = self._deployment["EventQueueUrl"]
-        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "4"})
-
     def events(self, stream: str | None = None) -> list[Any]:
         """Return the stored events of one stream, or of all, in order."""
         items = self._dynamodb.scan(TableName=self._deployment["EventStoreTableName"], ConsistentRead=True)["Items"]
@@ -68,12 +63,18 @@ class World:
 
     def facts(self) -> list[Any]:
         """Return the facts that arrived."""
-        return sorted((json.loads(body) for _, body in self._receive(self._facts)), key=lambda fact: fact["occurredAt"])
+        facts = [json.loads(message["Body"]) for message in self._receive(self._facts)]
+        return sorted(facts, key=lambda fact: str(fact["occurredAt"]))
 
-    def dead_letters(self) -> list[tuple[str, str]]:
-        """Return the id and the published text of each dead letter."""
-        messages = self._receive(self._deployment["EventDeadLetterQueueUrl"])
-        return [(message_id, json.loads(body)["Message"]) for message_id, body in messages]
+    def dead_letters(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the published text of each rejected record in the dead-letter queue, and its rejection."""
+        return [
+            (
+                json.loads(message["Body"])["Message"],
+                json.loads(message["MessageAttributes"]["rejection"]["StringValue"]),
+            )
+            for message in self._receive(self._deployment["EventDeadLetterQueueUrl"])
+        ]
 
     def reason(self, message_id: str) -> str:
         """Return the reason a record failed, from the function's log."""
@@ -116,10 +117,11 @@ class World:
                 raise UnexpectedError(f"waited {_WAIT_SECONDS} s for {what}: {len(self.events())} events are stored")
             time.sleep(0.2)
 
-    def _receive(self, queue: str) -> list[tuple[str, str]]:
-        messages = []
-        while batch := self._sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            messages += [(message["MessageId"], message["Body"]) for message in batch]
+    def _receive(self, queue: str) -> list[Any]:
+        messages: list[Any] = []
+        request: dict[str, Any] = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]}
+        while batch := self._sqs.receive_message(**request).get("Messages"):
+            messages += batch
         return messages
 
     def _count(self, queue: str) -> tuple[int, int]:

@@ -40,16 +40,17 @@ def test_raw_delivery_comes_to_the_same(world: World) -> None:
 
 
 def test_a_bad_record_ends_in_the_dead_letter_queue_alone(world: World) -> None:
-    """Its neighbours go through; the log has its reason."""
+    """Its neighbours go through; its rejection and the log have the same reason."""
     world.publish("reminder:created", reminder("good-1"))
     world.publish("reminder:created", reminder("bad") | {"userId": ""})
     world.publish("reminder:created", reminder("good-2"))
     world.wait("the dead letter", world.is_drained)
     assert world.events("reminder#bad") == []
     assert [len(world.events(f"reminder#{item}")) for item in ("good-1", "good-2")] == [1, 1]
-    ((message_id, body),) = world.dead_letters()
+    ((body, rejection),) = world.dead_letters()
     assert json.loads(body)["itemId"] == "bad"
-    assert world.reason(message_id).startswith("userId: ")
+    assert rejection["error"].startswith("userId: ")
+    assert world.reason(rejection["messageId"]) == rejection["error"]
 
 
 @pytest.mark.usefixtures("state_file")
