@@ -35,7 +35,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def deployment(database: Stack, built: None) -> Deployment:
-    return deploy(database, {"DatabaseUrl": database.database_url, "MaxReceiveCount": "2"})
+    return deploy(database, {"DatabaseUrl": database.database_url})
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,6 @@ def world(database: Stack, deployment: Deployment) -> World:
     world = World(database, deployment)
     world.publish("order:placed", {"userId": "first", "itemId": "first", "eventData": {}})
     world.wait("the first event", lambda: bool(world.events("order#first")))
-    world.hurry()
     return world
 
 
