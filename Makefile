@@ -28,7 +28,7 @@ verify: lint ## Run every test in full, then the soak, then the benchmark (about
 	$(BIN)/python -m tests.soak $(SOAK)
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench: $(READY) ## Measure the service beside the documented per-record way (11 minutes); parts: make bench BENCH='--only rebuild'
+bench: $(READY) ## Compare the service with the documented way, record by record (11 minutes); parts: make bench BENCH='--only rebuild'
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for every event

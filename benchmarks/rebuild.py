@@ -1,4 +1,4 @@
-"""A rebuild of the notifications beside a replay of the same events through the function.
+"""A rebuild of the notifications compared with a replay of the same events through the function.
 
 Both run with delays on the wire, and have to produce the same rows, byte for byte.
 """

@@ -5,7 +5,6 @@ others continue. Rejected records are handed over to the dead-letter queue meanw
 attempted again until the deadline: an attempt within the invocation is like a redelivery, only sooner.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -77,80 +76,56 @@ class BatchResult:
 def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: Deadline) -> BatchResult:
     """Process the records of a batch until each is done or rejected, or the deadline comes."""
     parsed: dict[int, ParsedRecord] = {}
-    errors: dict[int, RecordError | None] = {}
+    errors: dict[int, RecordError | None] = {number: out_of_time() for number in range(len(records))}
     achieved, claimed, down = Achieved(), list[PendingFact](), frozenset[str]()
     rejected = RejectedRecords(records, backends.rejected_topic, deadline, is_down="rejected_topic" in backends.down)
-    for numbers in turns(records):
-        turn = {
-            number: parse(records[number]) if deadline.remaining() else ParsedRecord(error=out_of_time())
-            for number in numbers
-        }
-        parsed |= turn
-        rejected.hand_over({number: record.error for number, record in turn.items()})
-        outcomes, left_behind = _process(turn, achieved, backends, rejected, deadline)
-        errors |= outcomes
-        claimed += left_behind
-        down |= _unavailable(outcomes)
-    orphaned = publish_orphaned(claimed, backends.relay, deadline)
+    patience = deadline.within(_SECONDS_FOR_BACKENDS_DOWN)
+    rounds = turns(records)
+    for _ in deadline.attempts():
+        for numbers in rounds:
+            for number in numbers:
+                if number not in parsed and deadline.remaining():
+                    parsed[number] = parse(records[number])
+                    errors[number] = parsed[number].error
+            rejected.hand_over({number: errors[number] for number in numbers})
+            accepted = {number: parsed[number] for number in numbers if number in parsed and not parsed[number].error}
+            outcomes, orphaned = _attempt(accepted, achieved, backends.relay, deadline)
+            errors |= {number: _lasting(errors[number], error) for number, error in outcomes.items()}
+            rejected.hand_over(outcomes)
+            claimed += orphaned
+        pending = [number for number, error in errors.items() if error and error.retryable]
+        down = frozenset(error.reason for number in pending if (error := errors[number]))
+        if not pending or (down <= backends.down and not patience.remaining()):
+            break
+        rounds = [pending]  # together: none of them has ended the process
+    orphans = publish_orphaned(claimed, backends.relay, deadline)
     handovers = rejected.outcomes()
-    backends.down = down | _unavailable(handovers)
+    backends.down = down | {error.reason for error in handovers.values() if error and error.retryable}
     return BatchResult(
         outcomes=[
             RecordOutcome(
-                parsed[number].event,
-                errors[number],
+                event=parsed[number].event if number in parsed else None,
+                error=error,
                 handed_over=number in handovers and handovers[number] is None,
                 handover_error=handovers.get(number),
             )
-            for number in range(len(records))
+            for number, error in errors.items()
         ],
         achieved=achieved,
-        orphaned=orphaned,
+        orphaned=orphans,
     )
 
 
-def _process(
-    parsed: Mapping[int, ParsedRecord],
-    achieved: Achieved,
-    backends: Backends,
-    rejected: RejectedRecords,
-    deadline: Deadline,
-) -> tuple[dict[int, RecordError | None], list[PendingFact]]:
-    """Attempt what is pending until nothing is left that may heal.
-
-    Returns:
-        For each record its error or None, and facts that earlier invocations left in the outbox.
-
-    """
-    errors: dict[int, RecordError | None] = {number: record.error for number, record in parsed.items()}
-    pending = {number: record for number, record in parsed.items() if record.error is None}
-    claimed: list[PendingFact] = []
-    impatient_from = time.monotonic() + _SECONDS_FOR_BACKENDS_DOWN
-    for _ in deadline.attempts():
-        outcomes, claimed = _attempt(pending, achieved, backends.relay, rejected, deadline)
-        for number, error in outcomes.items():
-            # Why it failed before the time was up says more than that it was.
-            errors[number] = errors[number] or error if error and error.reason == "deadline" else error
-        pending = {number: parsed[number] for number, error in outcomes.items() if error and error.retryable}
-        if not pending or (_unavailable(outcomes) <= backends.down and time.monotonic() > impatient_from):
-            break
-    return errors | {number: errors[number] or out_of_time() for number in pending}, claimed
-
-
-def _unavailable(outcomes: Mapping[int, RecordError | None]) -> frozenset[str]:
-    return frozenset(error.reason for error in outcomes.values() if error and error.retryable)
+def _lasting(before: RecordError | None, now: RecordError | None) -> RecordError | None:
+    """Return a record's error after another attempt: that time ran out is the consequence of what failed before."""
+    return before if before and before.retryable and now and now.reason == "deadline" else now
 
 
 def _attempt(
-    records: Mapping[int, ParsedRecord],
-    achieved: Achieved,
-    relay: Relay,
-    rejected: RejectedRecords,
-    deadline: Deadline,
+    records: Mapping[int, ParsedRecord], achieved: Achieved, relay: Relay, deadline: Deadline
 ) -> tuple[dict[int, RecordError | None], list[PendingFact]]:
     """Take records through the steps, as far as they get."""
     errors = append(records, achieved, relay, deadline)
-    rejected.hand_over(errors)
     events = {number: achieved.appended[number].event for number in records if number not in errors}
     projected, failures = _project(events, records)
     more, facts = apply(projected, achieved, relay, deadline)

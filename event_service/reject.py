@@ -62,7 +62,7 @@ def _send(
             pending = [number for number in pending if (error := outcomes[number]) and error.retryable]
             if not pending:
                 break
-    except Exception as exc:  # noqa: BLE001  # the records fail with their reason, the others go on
+    except Exception as exc:  # noqa: BLE001  # the records fail with their reason, the others continue
         return outcomes | dict.fromkeys(pending, internal_error(exc))
     return outcomes
 

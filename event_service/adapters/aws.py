@@ -45,7 +45,7 @@ def make_client(session: Session, service: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Sends signed (SigV4) POST requests to the endpoint of a botocore client, over connections of its own."""
+    """Sends signed (SigV4) POST requests to the endpoint of a botocore client, over its own connections."""
 
     client: Any
     credentials: Credentials | None

@@ -183,7 +183,7 @@ def _is_about_a_notification(item_id: str, user_id: str, values: Mapping[str, An
 
 
 def _occurred_at(event_type: str, updated_at: Any, envelope: Envelope) -> Instant:
-    """Return the time of an event that has no time of its own.
+    """Return the time of an event that does not say when it occurred.
 
     The producer's clock counts for known types, but an event cannot happen after it was published. The data of a
     deletion is older than the deletion.

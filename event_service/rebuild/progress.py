@@ -15,7 +15,7 @@ EVENTS: Final = "events"
 
 @dataclass(frozen=True, slots=True)
 class RebuildJob:
-    """What to rebuild from what; a single worker works in this process, several in processes of their own.
+    """What to rebuild from what; a single worker works in this process, several in separate ones.
 
     `restart` starts again even if an interrupted rebuild could be resumed.
     """

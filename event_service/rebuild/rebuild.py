@@ -54,7 +54,7 @@ def rebuild(job: RebuildJob, report: Report = lambda _: None) -> Progress:
 
 
 def compare(job: RebuildJob, report: Report = lambda _: None) -> tuple[Progress, list[Difference]]:
-    """Rebuild into a table beside the notifications and compare the two; the notifications stay as they are.
+    """Rebuild into a second table and compare the two; the notifications stay as they are.
 
     Raises:
         The same as `rebuild`.

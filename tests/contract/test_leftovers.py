@@ -1,4 +1,4 @@
-"""§5: facts left behind, whose records never come back, are published by a later batch."""
+"""§5: orphaned facts, whose records never come back, are published by a later batch."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -89,7 +89,7 @@ def test_a_younger_fact_is_left_to_its_redelivery(world: World) -> None:
 
 
 def test_facts_left_behind_are_published_oldest_first(world: World) -> None:
-    """Many facts left behind arrive in the order of their commits."""
+    """Many orphaned facts arrive in the order of their commits."""
     names = [f"e{number:02}" for number in range(15)]
     for name in names[::-1]:
         leave_one(world, name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local import state
-from local.deployment import Deployment, build, deploy
+from local.deployment import BUILD, Deployment, build, deploy
 from local.serve import function_environment
 from local.stack import Stack, create_database
 from local.world import World
@@ -21,8 +21,8 @@ def database(stack: Stack) -> Stack:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Build once for all workers of this run: two builds at the same time would delete each other's results."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build once for all workers of this run, which share the directory."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -31,11 +31,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> None:
         if not (shared / "built").exists():
             build()
             (shared / "built").touch()
+    return BUILD
 
 
 @pytest.fixture(scope="session")
-def deployment(database: Stack, built: None) -> Deployment:
-    return deploy(database, {"DatabaseUrl": database.database_url})
+def deployment(database: Stack, built: Path) -> Deployment:
+    return deploy(database, {"DatabaseUrl": database.database_url}, directory=built)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +50,7 @@ def world(database: Stack, deployment: Deployment) -> World:
 
 @pytest.fixture
 def state_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test play `make local` without being in the way of a real one."""
+    """Let a test play `make local` without disturbing a real one."""
     monkeypatch.setattr(state, "_FILE", tmp_path / "stack.json")
 
 

@@ -14,7 +14,7 @@ from local.stack import Stack, create_database
 NAME = "life"
 
 
-def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: None, tmp_path: Path) -> None:
+def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: Path, tmp_path: Path) -> None:
     """A failing migration fails the deployment, an update runs what is new, the event store outlives the stack."""
     url = create_database(stack, NAME)
     with psycopg.connect(url, autocommit=True) as connection:

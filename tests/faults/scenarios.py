@@ -127,7 +127,7 @@ def refused() -> Scenario:
 
 
 def merged() -> Scenario:
-    """Events that a rebuild applied after their batch had died: they get the facts that they lack when they come back."""
+    """Events that a rebuild applied after their batch had died: they get their facts when they are redelivered."""
     it = Scenario(cold=False)
     it.before = [it.event(CREATED, "told", 1)]
     it.merged = [it.event(CREATED, "untold", 2), it.event(DELETED, "told", 3)]

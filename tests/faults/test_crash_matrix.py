@@ -149,7 +149,7 @@ def test_a_batch_makes_the_requests_it_was_designed_for(positions: Positions, un
         "dynamodb BatchGetItem": 1,
         "sns PublishBatch": 2,
         "postgresql connect": 1,
-        "postgresql setting": 3,  # a query for all of them; the local server has another TimeZone and synchronous_commit
+        "postgresql setting": 3,  # one reads them all; the local server has two of them otherwise
         "postgresql apply_events": 1,
         "postgresql acknowledge_facts": 1,
     }

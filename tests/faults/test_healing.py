@@ -186,7 +186,7 @@ class TroubledScript(Script):
         self._backends, self._mode = backends, mode
         self._until = time.monotonic() + seconds
 
-    def play(self, exchange: Exchange) -> object | None:  # type: ignore[override, type-arg]
+    def play(self, exchange: Exchange[Any]) -> Any:  # type: ignore[override]
         """Answer a request."""
         if exchange.request.backend not in self._backends or time.monotonic() > self._until:
             return super().play(exchange)

@@ -13,35 +13,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import botocore.session
-import psycopg
 import pytest
 
-from event_service.adapters.aws import make_transport
-from event_service.adapters.data_plane import DynamoDb, Sns
-from event_service.adapters.event_items import Item
-from event_service.adapters.event_store import EventStore
-from event_service.adapters.notifications import Notifications, ProjectedEvent
-from event_service.adapters.topic import Topic
 from event_service.adapters.upkeep import pending_facts
-from event_service.cli import make_patient_client
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
 from event_service.domain.facts import fact_id
-from event_service.domain.projection import project
 from event_service.forget.erasure import Erasure, erase
-from event_service.parse import parse
-from event_service.pipeline import Achieved, append, apply
 from event_service.rebuild.progress import RebuildJob, add_facts
 from event_service.rebuild.segment import _merge_page
 from event_service.relay import Relay, Relayed, acknowledge, publish
 from tests.support.aws import Aws
-from tests.support.formats import native_raw
-from tests.support.interleaving import Actor, Here, Pausing, every_order, interleave, some_orders, stepwise
+from tests.support.deliveries import Lane, delivery
+from tests.support.interleaving import Actor, Pausing, every_order, interleave, some_orders, stepwise
 from tests.support.messages import text
 from tests.support.oracle import Event
 from tests.support.sampling import FULL, sample
-from tests.support.service_database import database_at
 from tests.support.told import Notification, effect, precedence
 
 SECRET = "hunter2-secret"
@@ -69,43 +56,6 @@ _numbers = itertools.count()
 
 
 @dataclass
-class Lane:
-    """The service's parts, run in this thread, and what SNS accepted from them."""
-
-    aws: Aws
-    url: str
-    accepted: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        session, pool = botocore.session.get_session(), Here()
-        sns = Sns(make_transport(session, "sns"))
-        self.relays = [
-            Relay(
-                EventStore(DynamoDb(make_transport(session, "dynamodb")), self.aws.table, pool),
-                Notifications(database_at(self.url)),
-                Topic(Pausing(sns, {"publish_batch"}, self._accept), self.aws.topic_arn, pool),
-                pool,
-            )
-            for _ in range(2)
-        ]
-        self.client = make_patient_client("dynamodb")
-        self.connection: Any = psycopg.connect(self.url, autocommit=True)
-
-    def _accept(self, _: str, request: Any) -> None:
-        self.accepted += [json.loads(entry["Message"]) for entry in request["PublishBatchRequestEntries"]]
-
-    def read(self, pk: str) -> list[Item]:
-        """The items of a stream."""
-        answer = self.client.query(
-            TableName=self.aws.table,
-            KeyConditionExpression="pk = :pk",
-            ExpressionAttributeValues={":pk": {"S": pk}},
-            ConsistentRead=True,
-        )
-        return list(answer["Items"])
-
-
-@dataclass
 class Run:
     """One interleaving: the events of a fresh item, and what the contract makes of what has happened to it so far."""
 
@@ -117,26 +67,15 @@ class Run:
 
     def deliver(self, chosen: Sequence[int], relay: Relay) -> Actor:
         """A delivery as the pipeline handles it: append, apply, store and publish, acknowledge."""
-        events, deadline, achieved = [self.events[number] for number in chosen], Deadline.after(60), Achieved()
-        records = {number: parse(native_raw(event)) for number, event in enumerate(events)}
+        events = [self.events[number] for number in chosen]
         yield
-        assert append(records, achieved, relay, deadline) == {}
-        self.stored |= set(events)
-        yield
-        projected = {}
-        for number, record in records.items():
-            event = achieved.appended[number].event
-            assert event.known_type is not None
-            projected[event.key] = ProjectedEvent(
-                event, event.known_type, project(event, event.known_type), record.published_at
-            )
-        failures, facts = apply(projected, achieved, relay, deadline)
-        assert failures == {}
-        self.expected.apply(events)
-        yield
-        assert publish(facts, Relayed(), relay, deadline) == {}
-        yield
-        assert acknowledge([fact.key for fact in facts], relay, deadline, claim=False) == ({}, [])
+        for step in delivery(events, relay):
+            if step == "appended":
+                self.stored |= set(events)
+            elif step == "applied":
+                self.expected.apply(events)
+            if step != "acknowledged":
+                yield
 
     def settle(self, relay: Relay) -> Actor:
         """Publish what others left in the outbox, as if that were an hour ago."""
@@ -213,7 +152,7 @@ class Run:
         facts = self.lane.read(self.fact_stream)
         assert sorted((item["causationId"]["S"], item["eventType"]["S"]) for item in facts) == due
         ids = {item["id"]["S"] for item in facts}
-        assert {fact["id"] for fact in self.lane.accepted if fact["userId"] == decider.user_id} == ids
+        assert {fact["id"] for fact in self.lane.sent if fact["userId"] == decider.user_id} == ids
         items = facts + [item for pk in {event.pk for event in self.events} for item in self.lane.read(pk)]
         forgotten = {event.id for event in self.forgotten}
         left = [item for item in items if item.get("causationId", item["id"])["S"] in forgotten]
@@ -265,7 +204,7 @@ def test_two_deliveries_a_rebuild_and_a_settlement(lane: Lane, history: str) -> 
     counts = {"A": len(DELIVERY), "B": len(DELIVERY), "R": len(PAGE), "S": len(SETTLEMENT)}
     for order in some_orders(counts, 1000 if FULL else 10):
         run = _run(lane, history)
-        interleave(order, _deliveries(run, history) | {"R": run.rebuild(), "S": run.settle(lane.relays[0])})
+        interleave(order, _deliveries(run, history) | {"R": run.rebuild(), "S": run.settle(run.lane.relays[0])})
         run.check()
 
 
@@ -286,6 +225,6 @@ def test_everything_at_once(lane: Lane, history: str, rebuild_first: bool) -> No
     for order in some_orders(counts, 500 if FULL else 5):
         run = _run(lane, history)
         commands = [run.rebuild(), run.forget()] if rebuild_first else [run.forget(), run.rebuild()]
-        others = {"S": run.settle(lane.relays[1]), "X": itertools.chain(*commands)}
+        others = {"S": run.settle(run.lane.relays[1]), "X": itertools.chain(*commands)}
         interleave(order, _deliveries(run, history) | others)
         run.check()

@@ -5,6 +5,7 @@ order of delivery. Expected items, rows and facts are plain values to compare th
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -162,12 +163,21 @@ def modelled(batches: Iterable[Sequence[Event]]) -> Model:
 
 def notification_data(event: Event) -> dict[str, Any]:
     """`eventData` enriched as §6 says; without `userEmail` where the event has none (§6 leaves that open)."""
-    data = event.data
+    data: dict[str, Any] = storable(event.data)
     data.pop("userEmail", None)
     if event.user_email is not None:
         data["userEmail"] = event.user_email
     strings = {name: data[name] if isinstance(data.get(name), str) else "" for name in ("message", "url")}
     return data | strings | {"reminderId": event.item_id, "userId": event.user_id}
+
+
+def storable(value: Any) -> Any:
+    """A JSON value with U+FFFD for what PostgreSQL cannot hold in a text: NUL and lone surrogates (§2)."""
+    if isinstance(value, dict):
+        return {name: storable(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [storable(member) for member in value]
+    return re.sub("[\\0\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value
 
 
 def exact_json(text: str | bytes) -> Any:

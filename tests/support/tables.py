@@ -120,7 +120,7 @@ def execute(url: str, statement: str, parameters: Sequence[Any] = ()) -> list[tu
 
 
 def printed_rows(url: str) -> list[tuple[Any, ...]]:
-    """The notifications as PostgreSQL prints them, to the byte, without what does not follow from the stored events."""
+    """The notifications exactly as PostgreSQL prints them, without what does not follow from the stored events."""
     not_compared = "'{announced, due_at, query_missed, queried_at}'::text[]"
     return execute(url, f"SELECT (to_jsonb(n) - {not_compared})::text FROM notifications AS n ORDER BY id")
 
@@ -147,7 +147,7 @@ def deciding_events(url: str) -> list[tuple[str, str, bool]]:
 
 
 def comparable(row: Row) -> Row:
-    """The columns of `DETERMINED` and the data; NULL and '' both mean that there is no e-mail address."""
+    """The columns of `DETERMINED` and the data; NULL and '' both mean no e-mail address."""
     data = dict(row["notification_data"])
     if not row["user_email"]:
         data.pop("userEmail", None)

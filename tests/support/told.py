@@ -25,10 +25,11 @@ def precedence(event: Event) -> Precedence:
 
 
 class Told(NamedTuple):
-    """A fact: created, updated or deleted, and the event that caused it."""
+    """A fact: the event that caused it, created, updated or deleted, and the notification's `createdAt`."""
 
     cause: Event
     kind: str
+    created_at: str
 
 
 @dataclass
@@ -62,7 +63,8 @@ class Notification:
         if self.facts and precedence(event) <= precedence(self.facts[-1].cause):
             return
         live = bool(self.facts) and self.facts[-1].kind != "deleted"
+        created_at = min(self.first_seen or event.occurred_at, event.occurred_at)
         if effect(event) != "delete":
-            self.facts.append(Told(event, "updated" if live else "created"))
+            self.facts.append(Told(event, "updated" if live else "created", created_at))
         elif live:
-            self.facts.append(Told(event, "deleted"))
+            self.facts.append(Told(event, "deleted", created_at))

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -91,21 +91,27 @@ class Worker:
         self.connection.close()
 
 
-def start_worker(environment: Mapping[str, str], limits: Limits | None = None) -> Worker:
-    """Start a process with this environment; `limits` shorten the function's own."""
+def start_worker(
+    environment: Mapping[str, str], limits: Limits | None = None, prepare: Callable[[], None] | None = None
+) -> Worker:
+    """Start a process with this environment; `limits` shorten the function's own, `prepare` is called in it first."""
     ours, theirs = _processes.Pipe()
-    process = _processes.Process(target=_serve, args=(theirs, dict(environment), limits), daemon=True)
+    process = _processes.Process(target=_serve, args=(theirs, dict(environment), limits, prepare), daemon=True)
     process.start()
     theirs.close()
     return Worker(process, ours)
 
 
-def _serve(connection: Connection, environment: dict[str, str], limits: Limits | None) -> None:
+def _serve(
+    connection: Connection, environment: dict[str, str], limits: Limits | None, prepare: Callable[[], None] | None
+) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(environment)
     if limits is not None:
         _shorten(limits)
+    if prepare is not None:
+        prepare()
     from event_service import handler
     from event_service.config import Settings
 

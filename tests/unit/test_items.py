@@ -37,7 +37,7 @@ def noise(length: int) -> str:
 
 
 def test_an_item_has_the_attributes_of_the_contract() -> None:
-    """Absent where there is no value."""
+    """A field without a value has no attribute."""
     assert to_item(EVENT, RECORDED) == {
         "pk": {"S": "reminder#item-1"},
         "sk": {"S": "2026-11-23T06:54:06.410000Z#event-1"},

@@ -179,16 +179,19 @@ def test_a_refused_statement_fails_alone(aws: Aws, pool: ThreadPoolExecutor) -> 
     assert client.requests == ["batch_execute_statement"]
 
 
-def test_an_unread_duplicate_is_not_taken_for_one(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Without the stored payload it cannot be compared: another attempt reads it."""
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_unread_duplicate_is_not_taken_for_one(aws: Aws, pool: ThreadPoolExecutor, listed: bool) -> None:
+    """Without the stored payload it cannot be compared: another attempt reads it, listed as unread or not."""
     unread = {aws.table: {"Keys": [{"pk": {"S": EVENT.pk}, "sk": {"S": EVENT.sk}}]}}
-    for answered in ({"Responses": {}}, {"Responses": {}, "UnprocessedKeys": unread}):
-        client = Faulty(lean_client(), batch_get_item=lambda answer, answered=answered: answer | answered)
-        store = EventStore(client, aws.table, pool)
-        append(store, EVENT)
-        (outcome,) = append(store, EVENT)
-        assert isinstance(outcome, Unavailable)
-        assert outcome.retryable
+    client = Faulty(
+        lean_client(),
+        batch_get_item=lambda answer: answer | {"Responses": {}, "UnprocessedKeys": unread if listed else {}},
+    )
+    store = EventStore(client, aws.table, pool)
+    assert append(store, EVENT) == ["stored"]
+    (outcome,) = append(store, EVENT)
+    assert isinstance(outcome, Unavailable)
+    assert outcome.retryable
 
 
 def test_an_unknown_table_fails_every_event(store: EventStore) -> None:

@@ -302,7 +302,7 @@ def test_a_locked_table_is_waited_for_until_the_deadline_at_most(
 def test_facts_that_one_batch_is_publishing_again_are_not_taken_by_another(
     notifications: Notifications, connection: Connection
 ) -> None:
-    """A redelivery takes its own facts, however old; no other batch takes them as left behind meanwhile."""
+    """A redelivery takes its own facts, however old; meanwhile no other batch claims them as orphaned."""
     apply(notifications, event(1), event(2, item_id="item-2"))
     connection.execute("UPDATE outbox SET committed_at = now() - interval '1 hour'")
     (again,), _ = apply(notifications, event(1))

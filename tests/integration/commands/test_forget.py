@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from event_service.adapters.notifications import Notifications
-from event_service.cli import SHADOW, alone, make_patient_client, open_database
+from event_service.adapters.postgres import connect
+from event_service.adapters.upkeep import SHADOW, exclusive_connection
+from event_service.cli import make_patient_client, secrets_client
 from event_service.config import DatabaseSettings
 from event_service.domain.facts import PendingFact, fact_of, message_of
 from event_service.forget import erasure as module
 from event_service.forget.__main__ import main
 from event_service.forget.erasure import Erasure, erase
+from event_service.rebuild.progress import RebuildJob
 from event_service.rebuild.rebuild import compare, rebuild
-from event_service.rebuild.segment import Job
 from tests.integration.commands.personal_data import DATA, EMAIL, SECRET, of_user, personal
 from tests.support.aws import Aws, published
 from tests.support.event_items import readable_texts as stored
@@ -25,8 +27,8 @@ from tests.support.tables import execute, lose_rows, outbox
 from tests.support.tables import printed_rows as rows
 
 
-def job(aws: Aws, url: str) -> Job:
-    return Job(DatabaseSettings(url=url), aws.table, segments=2)
+def job(aws: Aws, url: str) -> RebuildJob:
+    return RebuildJob(DatabaseSettings(url=url), aws.table, segments=2)
 
 
 def test_personal_data_goes_and_every_event_stays(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,7 +111,7 @@ def test_an_interrupted_erasure_is_finished_by_the_next_run(updates: int, aws: A
             if self.left < 0:
                 raise KeyboardInterrupt
 
-    with open_database(DatabaseSettings(url=url)) as connection, pytest.raises(KeyboardInterrupt):
+    with connect(DatabaseSettings(url=url), secrets_client) as connection, pytest.raises(KeyboardInterrupt):
         erase(Erasure("user-a", aws.table, Dying(), connection, writes=True))
 
     assert main(["--user", "user-a", "--yes"]) == 0
@@ -124,7 +126,7 @@ def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) ->
     notification = f'{{"id": "n-1", "userId": "user-a", "userEmail": "{EMAIL}", "notificationData": {data}}}'
     execute(
         url,
-        "INSERT INTO outbox (event_pk, event_sk, change, notification, committed_at)"
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
         " VALUES ('reminder#x', '2026-11-23T12:00:00.000000Z#x', 'created', %s, now() - interval '1 hour')",
         (notification,),
     )
@@ -139,28 +141,28 @@ def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) ->
     assert outbox(url) == []
 
 
-@pytest.mark.parametrize("left_behind_first", [True, False])
+@pytest.mark.parametrize("orphan_first", [True, False])
 def test_a_fact_that_went_out_before_brings_nothing_back(
-    aws: Aws, url: str, left_behind_first: bool, monkeypatch: pytest.MonkeyPatch
+    aws: Aws, url: str, orphan_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SNS had it and the event store not yet, when the person was forgotten; its copy comes back through the queue."""
     fact = {"id": "n-1", "userId": "user-a", "notificationData": {"message": SECRET}}
     key = ("reminder#x", "2026-11-23T12:00:00.000000Z#x")
     execute(
         url,
-        "INSERT INTO outbox (event_pk, event_sk, change, notification, committed_at)"
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
         " VALUES (%s, %s, 'created', %s, now() - interval '1 hour')",
         (*key, json.dumps(fact)),
     )
-    change = PendingFact(*key, "created", "n-1", "user-a", None, json.dumps(fact))
-    copy = raw(message_of(fact_of(change)).body)
+    pending = PendingFact(*key, "created", "n-1", "user-a", None, json.dumps(fact))
+    copy = raw(message_of(fact_of(pending)).body)
     monkeypatch.setenv("EVENT_RETENTION_DAYS", "30")
     assert main(["--user", "user-a", "--yes"]) == 0
     trigger = record("todo:done", "user-c", "item-c", 1)
-    for each in [trigger, copy] if left_behind_first else [copy, trigger]:
+    for each in [trigger, copy] if orphan_first else [copy, trigger]:
         deliver([each])
     assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
-    assert "expiresAt" in stored(aws)[fact_of(change).key]
+    assert "expiresAt" in stored(aws)[fact_of(pending).key]
     assert outbox(url) == []
 
 
@@ -176,7 +178,7 @@ def test_a_row_whose_events_have_expired_is_emptied_too(aws: Aws, url: str) -> N
 
 def test_a_rebuild_and_an_erasure_exclude_each_other(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the one had read before the other erased it would come back."""
-    with alone(DatabaseSettings(url=url)):
+    with exclusive_connection(DatabaseSettings(url=url), secrets_client):
         assert main(["--user", "user-a", "--yes"]) == 2
     assert "another rebuild or erasure is running" in capsys.readouterr().err
 

@@ -33,7 +33,7 @@ def test_forget_reports_what_is_left(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What was not erased is found by reading it back, and fails the command."""
-    monkeypatch.setattr(module, "_forget_rows", lambda task: task.personal.update(notifications=not task.writes))
+    monkeypatch.setattr(module, "_erase_rows", lambda task: task.personal.update(notifications=not task.writes))
     assert main(["--user", "user-a", "--yes"]) == 1
     assert "left: " in capsys.readouterr().out
 
@@ -82,4 +82,4 @@ def test_an_invalid_user_id_is_refused(
 ) -> None:
     """Before anything is asked or read."""
     assert main(["--user", user]) == 2
-    assert capsys.readouterr().err.startswith("forget: --user is no userId: ")
+    assert capsys.readouterr().err.startswith("forget: --user is not a userId: ")

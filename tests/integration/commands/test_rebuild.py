@@ -77,7 +77,7 @@ def test_the_samples_are_rebuilt_by_several_processes(aws: Aws, service_environm
 def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--dry-run` and `--verify` name each difference by id and write nothing; a rebuild mends what it can."""
+    """`--dry-run` and `--verify` name each difference by id and write nothing; a rebuild repairs what it can."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user-a", f"item-{number}", number) for number in range(4)])
     before = rows(url)
@@ -88,8 +88,10 @@ def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     execute(url, "UPDATE notifications SET created_at = created_at + interval '1 s' WHERE item_id = 'item-2'")
     execute(
         url,
-        "INSERT INTO notifications SELECT gen_random_uuid(), 'user-x', item_id, user_email, item_type, deliver_at,"
-        " notification_data, event_id, event_pk, created_at, updated_at FROM notifications WHERE item_id = 'item-3'",
+        "INSERT INTO notifications (id, user_id, subject_type, item_id, item_type, deliver_at, notification_data,"
+        " decided_by, created_at, updated_at)"
+        " SELECT gen_random_uuid(), 'user-x', subject_type, item_id, item_type, deliver_at, notification_data,"
+        " decided_by, created_at, updated_at FROM notifications WHERE item_id = 'item-3'",
     )
     ((extra,),) = execute(url, "SELECT id::text FROM notifications WHERE user_id = 'user-x'")
     broken = rows(url)
@@ -126,21 +128,21 @@ GZIP: Json = {"eventDataEncoding": {"S": "gzip"}}
     ("changes", "reason"),
     [
         ({"eventData": '{"message": "no date"}'}, "eventData.date: is missing"),
-        ({"id": None}, "id: is missing or no text"),
-        ({"userId": None}, "userId: is missing or no text"),
-        ({"occurredAt": {"N": "5"}}, "occurredAt: is missing or no text"),
+        ({"id": None}, "id: is missing or not a text"),
+        ({"userId": None}, "userId: is missing or not a text"),
+        ({"occurredAt": {"N": "5"}}, "occurredAt: is missing or not a text"),
         ({"eventData": None}, "eventData: is missing or cannot be read"),
         ({"eventData": {"B": gzip.compress(b"{}")[:10] + b"\xff"}} | GZIP, "eventData: is missing or cannot be read"),
         ({"eventData": {"B": gzip.compress(b"\xff")}} | GZIP, "eventData: is missing or cannot be read"),
-        ({"eventData": "{"}, "eventData: is no JSON object"),
-        ({"eventData": '[{"date": "2027-01-01T08:00:00Z"}]'}, "eventData: is no JSON object"),
+        ({"eventData": "{"}, "eventData: is not a JSON object"),
+        ({"eventData": '[{"date": "2027-01-01T08:00:00Z"}]'}, "eventData: is not a JSON object"),
         ({"eventData": "[" * 100_000}, "eventData: is nested deeper than 64 levels"),
         ({"eventData": '{"date": "2027-01-01T08:00:00Z", "n": NaN}'}, "eventData.n: holds NaN"),
         ({"eventData": '{"date": "2027-01-01T08:00:00Z", "m": "\\u0000"}'}, "eventData.m: holds a NUL character"),
         ({"eventType": "notification:update"}, "eventType: does not agree with the item's key"),
-        ({"id": "y"}, "id: with occurredAt does not agree with the item's key"),
-        ({"occurredAt": "2026-11-23T12:00:02Z"}, "occurredAt: is not an instant as this service writes it"),
-        ({"occurredAt": "soon"}, "occurredAt: is not an instant as this service writes it"),
+        ({"id": "y"}, "id: together with occurredAt does not agree with the item's key"),
+        ({"occurredAt": "2026-11-23T12:00:02Z"}, "occurredAt: is not an instant as the service writes it"),
+        ({"occurredAt": "soon"}, "occurredAt: is not an instant as the service writes it"),
         ({"id": "\0", "sk": f"{GOOD['occurredAt']}#\0"}, "PostgreSQL refuses the row"),
         ({"userId": "user\0", "sk": f"{GOOD['occurredAt']}#z", "id": "z"}, "PostgreSQL refuses the row"),
     ],

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
-from event_service.adapters.lean_clients import DynamoDb
+from event_service.adapters.data_plane import DynamoDb
 from event_service.rebuild.__main__ import main
 from local.stack import Stack, create_database
 from tests.support.aws import Aws
@@ -15,7 +15,7 @@ from tests.support.aws import Aws
 def test_a_scan_that_is_refused_is_given_up(
     aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What another attempt cannot mend is said at once."""
+    """What another attempt cannot fix is reported at once."""
 
     def refused(client: DynamoDb, **request: Any) -> Any:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Scan")
@@ -40,7 +40,7 @@ def test_two_rebuilds_at_once_are_refused(
     [
         ("EVENT_STORE_TABLE", "", "EVENT_STORE_TABLE is not set"),
         ("DATABASE_URL", "", "DATABASE_SECRET_ARN is not set, and neither is DATABASE_URL"),
-        ("DATABASE_URL", "nonsense://user:hunter2@", "DATABASE_URL is no libpq URL"),
+        ("DATABASE_URL", "nonsense://user:hunter2@", "DATABASE_URL is not a libpq URL"),
         ("EVENT_STORE_TABLE", "no-such-table", "DescribeTable: ResourceNotFoundException"),
     ],
 )

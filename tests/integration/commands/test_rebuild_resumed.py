@@ -1,4 +1,4 @@
-"""A rebuild that was interrupted continues where it stopped, or begins anew where that would be wrong."""
+"""A rebuild that was interrupted continues where it stopped, or begins again if that would be wrong."""
 
 import signal
 import time
@@ -6,12 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from botocore.exceptions import ClientError
-from urllib3.exceptions import ProtocolError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
-from event_service.adapters.lean_clients import DynamoDb
+from event_service.adapters.data_plane import DynamoDb
+from event_service.adapters.event_items import event_of
 from event_service.domain.event import notification_id
-from event_service.merging import event_of
 from event_service.rebuild.rebuild import compare, rebuild
 from local.stack import Stack
 from tests.integration.commands.rebuilds import command
@@ -39,8 +38,10 @@ def test_a_killed_rebuild_is_continued_by_the_next_run(
     with psycopg.connect(url, autocommit=True) as watching, psycopg.connect(url) as holding:
         # So that it cannot get to its end: its last page waits for what becomes of this row.
         holding.execute(
-            "INSERT INTO notifications SELECT %s, %s, %s, NULL, '-', NULL, '{}', '-', '-', now(), now(), now()",
-            (notification_id(event.user_id, event.item_id), event.user_id, event.item_id),
+            "INSERT INTO notifications (id, user_id, subject_type, item_id, item_type, notification_data, decided_by,"
+            " created_at, updated_at, deleted_at)"
+            " SELECT %s, %s, 'reminder', %s, '-', '{}', (now(), 'delete', '-', '-'), now(), now(), now()",
+            (notification_id(event.user_id, "reminder", event.item_id), event.user_id, event.item_id),
         )
         process = command(service_environment)
         while not watching.execute("SELECT FROM rebuild_progress WHERE scanned > 0").rowcount:
@@ -64,7 +65,7 @@ def test_a_killed_rebuild_is_continued_by_the_next_run(
 
 
 def test_a_rebuild_whose_rows_are_gone_starts_again(aws: Aws, service_environment: dict[str, str]) -> None:
-    """One was broken off, and the table emptied since."""
+    """One was interrupted, and the table was emptied since."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(10)])
     lose_rows(url)
@@ -112,7 +113,7 @@ def test_a_rebuild_is_continued_unless_restart_is_given(
     for done, restart in ((1, False), (1, True), (2, False)):
         execute(url, begun, (aws.table, done))
         seen.append(rebuild(job(service_environment, restart=restart)).events)
-        assert ("going on with the one begun at" in capsys.readouterr().out) == (len(seen) == 1)
+        assert ("resuming the one begun at" in capsys.readouterr().out) == (len(seen) == 1)
     assert seen[0] < 40
     assert seen[1:] == [40, 40]
 
@@ -134,7 +135,7 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
-    assert (process.returncode, errors) == (130, "rebuild: broken off; the same command goes on\n")
+    assert (process.returncode, errors) == (130, "rebuild: interrupted; run the same command again to resume\n")
     assert execute(url, "SELECT bool_or(done), sum(scanned) > 0 FROM rebuild_progress") == [(False, True)]
     assert rebuild(job(service_environment)).scanned == STORED
 
@@ -146,7 +147,7 @@ def test_a_scan_that_fails_for_a_while_is_retried(
     failures: list[Exception] = [
         ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "Scan"),
         ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Scan"),  # type: ignore[typeddict-item]
-        ProtocolError("reset"),
+        ConnectionClosedError(endpoint_url="https://dynamodb"),
     ]
     scan = DynamoDb.scan
 
