@@ -18,7 +18,7 @@ from event_service import handler, pipeline
 from event_service.adapters.upkeep import merge
 from event_service.config import Settings
 from event_service.deadline import Deadline
-from event_service.merging import merge_requests
+from event_service.merging import announced_keys, merge_requests
 from event_service.parse import parse
 from local.stack import Stack, create_database
 from tests.support.aws import function_environment, make_aws
@@ -202,8 +202,8 @@ class Run:
 
     def _rebuild(self, now: datetime) -> None:
         items = [item for item in scan(self.world.aws) if item.get("userId", {}).get("S") == self.user]
-        facts = set(self.world.facts_stored())
-        for requests in merge_requests(items, facts, _refuse):
+        announced = announced_keys(items, lambda ids: {*ids} & self.world.facts_stored().keys())
+        for requests in merge_requests(items, announced, _refuse):
             assert merge(self.scheduler.clock.connection, "notifications", requests) == []  # type: ignore[arg-type]
         for event in sorted(self.stored.values()):
             self.expected.rebuild(event, now)

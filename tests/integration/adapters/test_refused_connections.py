@@ -15,7 +15,7 @@ from event_service.deadline import Deadline
 from event_service.errors import Unavailable
 from local.stack import Stack, free_port, running_postgres
 from tests.support.aws import Aws, function_environment
-from tests.support.service_database import database_at
+from tests.integration.adapters.service_database import database_at
 from tests.support.world import World
 
 INPUT = Path(__file__).parents[2] / "inputs" / "wrong-password.json"
