@@ -8,7 +8,10 @@ READY := $(VENV)/.ready
 PYTHON ?= $(shell for name in python3.13 python3.14 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-.PHONY: help demo test bench soak rebuild local invoke lint format build validate lock clean
+# In the order of their names, so that the short unit tests come last and both workers end at about the same time.
+TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help demo test verify bench soak rebuild local invoke lint format build validate lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
@@ -17,10 +20,15 @@ help: ## List the targets
 demo: $(READY) ## Build, start everything, publish a reminder's life to the event topic and show the results
 	@$(BIN)/python -m local.demo
 
-test: lint ## Run what CI runs: linters, types, import rules and tests on real backends
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: lint ## Run what CI runs: linters, types, import rules and tests on real backends; of large matrices a fixed sample
+	$(TESTS)
 
-bench: $(READY) ## Measure the service beside the documented per-record way (11 minutes); parts: make bench BENCH='--only rebuild'
+verify: lint ## Run every test in full, then the soak, then the benchmark (about an hour)
+	EVENT_SERVICE_TESTS=full $(TESTS)
+	$(BIN)/python -m tests.soak $(SOAK)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench: $(READY) ## Compare the service with the documented way, record by record (11 minutes); parts: make bench BENCH='--only rebuild'
 	@$(BIN)/python -m benchmarks $(BENCH)
 
 soak: $(READY) ## Send events for 5 minutes while processes are killed and connections break; account for every event

@@ -1,1 +1,1 @@
-"""Benchmarks: the service beside the documented per-record way, in one run (`make bench`)."""
+"""Benchmarks: the service compared with the documented way, record by record, in one run (`make bench`)."""

@@ -1,4 +1,4 @@
-"""The README's chart as SVG: events a second by batch size, on a logarithmic axis."""
+"""The chart of docs/scaling.md as SVG: events per second by batch size, on a logarithmic axis."""
 
 import math
 from pathlib import Path

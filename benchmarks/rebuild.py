@@ -1,4 +1,4 @@
-"""A rebuild of the notifications beside a replay of the same events through the function.
+"""A rebuild of the notifications compared with a replay of the same events through the function.
 
 Both run with delays on the wire, and have to produce the same rows, byte for byte.
 """
@@ -18,8 +18,8 @@ from benchmarks.worker import batch_of
 from event_service.config import DatabaseSettings
 from event_service.handler import lambda_handler
 from event_service.migrate.schema import migrate
+from event_service.rebuild.progress import RebuildJob
 from event_service.rebuild.rebuild import rebuild
-from event_service.rebuild.segment import Job
 from local.progress import table
 from local.stack import Stack, create_database, running_postgres
 
@@ -62,7 +62,8 @@ def _measure(stack: Stack, batches: int, progress: Callable[[str], None]) -> tup
             connection.execute("TRUNCATE notifications")
         progress("rebuilding the notifications from the event store")
         started = time.perf_counter()
-        rebuild(Job(DatabaseSettings.from_environment(environment), environment["EVENT_STORE_TABLE"], workers=_WORKERS))
+        database = DatabaseSettings.from_environment(environment)
+        rebuild(RebuildJob(database, environment["EVENT_STORE_TABLE"], workers=_WORKERS))
         rebuilt = time.perf_counter() - started
     if _rows(url) != live:
         raise RuntimeError("the rebuilt rows differ")

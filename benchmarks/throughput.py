@@ -1,4 +1,4 @@
-"""The service beside the baseline: events a second, latency, CPU time and memory, each in a fresh process."""
+"""The service and the baseline: events per second, latency, CPU time and memory, each in a fresh process."""
 
 import contextlib
 import json
@@ -180,7 +180,7 @@ def _ratios(results: Results, size: int, *, delayed: bool) -> tuple[float, float
 
 
 def floors(results: Results) -> list[Floor]:
-    """Return the floors of one run: ratios to the baseline measured beside it, and memory."""
+    """Return the floors of one run: ratios to the baseline of the same run, and memory."""
     lines = []
     for size in SIZES:
         faster, less_cpu = _ratios(results, size, delayed=True)

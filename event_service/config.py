@@ -29,7 +29,7 @@ class DatabaseSettings:
         if url := environment.get("DATABASE_URL"):
             return cls(url=url)
         if not environment.get("DATABASE_SECRET_ARN"):
-            raise ConfigurationError("neither DATABASE_SECRET_ARN nor DATABASE_URL is set")
+            raise ConfigurationError("DATABASE_SECRET_ARN is not set, and neither is DATABASE_URL")
         return cls(
             secret_arn=required(environment, "DATABASE_SECRET_ARN"),
             host=required(environment, "DATABASE_HOST"),
@@ -40,7 +40,10 @@ class DatabaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of the function; `event_retention_days` 0 keeps events forever."""
+    """The settings of the function.
+
+    `event_retention_days` 0 keeps events forever. Without `rejected_topic_arn`, rejected records fail.
+    """
 
     event_store_table: str
     notification_topic_arn: str
@@ -48,6 +51,7 @@ class Settings:
     event_retention_days: int
     service_name: str
     metrics_namespace: str
+    rejected_topic_arn: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -64,6 +68,7 @@ class Settings:
             event_retention_days=event_retention_days(environment),
             service_name=environment.get("POWERTOOLS_SERVICE_NAME") or "event-service",
             metrics_namespace=environment.get("POWERTOOLS_METRICS_NAMESPACE") or "EventService",
+            rejected_topic_arn=environment.get("REJECTED_TOPIC_ARN") or None,
         )
 
 

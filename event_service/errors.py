@@ -18,7 +18,7 @@ RejectionReason = Literal[
     "too_large",
     "conflict",
 ]
-Backend = Literal["event_store", "notifications", "notification_topic"]
+Backend = Literal["event_store", "notifications", "notification_topic", "rejected_topic"]
 UnavailableReason = Literal[Backend, "deadline", "internal"]
 
 

@@ -17,6 +17,7 @@ from event_service.adapters.data_plane import DynamoDb, Sns
 from event_service.adapters.event_store import EventStore
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.postgres import Database
+from event_service.adapters.rejections import RejectedTopic
 from event_service.adapters.topic import Topic
 from event_service.config import Settings
 from event_service.deadline import Deadline
@@ -27,7 +28,7 @@ from event_service.telemetry import Telemetry, make_telemetry, report
 
 # What is kept back of an invocation's time, to respond in.
 _RESPONSE_SECONDS: Final = 0.5
-_SECONDS_WITHOUT_CONTEXT: Final = 30.0
+_SECONDS_WITHOUT_CONTEXT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def build(settings: Settings) -> Service:
     """Wire the parts together, without reaching any network."""
     session = botocore.session.get_session()
     pool = ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS, thread_name_prefix="request")
+    sns = Sns(make_transport(session, "sns"))
     relay = Relay(
         event_store=EventStore(
             DynamoDb(make_transport(session, "dynamodb")),
@@ -51,10 +53,13 @@ def build(settings: Settings) -> Service:
             settings.event_retention_days,
         ),
         notifications=Notifications(Database(settings.database, partial(make_client, session, "secretsmanager"), pool)),
-        topic=Topic(Sns(make_transport(session, "sns")), settings.notification_topic_arn, pool),
+        topic=Topic(sns, settings.notification_topic_arn, pool),
         background=ThreadPoolExecutor(1, thread_name_prefix="publish"),
     )
-    return Service(Backends(relay), make_telemetry(settings.service_name, settings.metrics_namespace))
+    rejected_topic = None
+    if arn := settings.rejected_topic_arn:
+        rejected_topic = RejectedTopic(sns, arn, pool, ThreadPoolExecutor(1, thread_name_prefix="reject"))
+    return Service(Backends(relay, rejected_topic), make_telemetry(settings.service_name, settings.metrics_namespace))
 
 
 class PipelineProcessor(BatchProcessor):
@@ -75,8 +80,9 @@ class PipelineProcessor(BatchProcessor):
 
     def _process_record(self, record: dict[str, Any]) -> SuccessResponse | FailureResponse:
         data = self._to_batch_type(record, self.event_type)
-        error = next(self._outcomes).error
-        if error is None:
+        outcome = next(self._outcomes)
+        error = outcome.error
+        if error is None or outcome.handed_over:
             return self.success_handler(record=data, result=None)
         return self.failure_handler(record=data, exception=(type(error), error, error.__traceback__))
 
@@ -91,7 +97,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     """
     service = build(Settings.from_environment(os.environ))
-    deadline = _deadline(context)
+    deadline = deadline_of(context)
 
     def run(records: list[dict[str, Any]]) -> BatchResult:
         try:
@@ -108,7 +114,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return dict(processor.response())
 
 
-def _deadline(context: Any) -> Deadline:
+def deadline_of(context: Any) -> Deadline:
     """Return the end of the invocation's time, less what the response takes."""
     if not hasattr(context, "get_remaining_time_in_millis"):
         return Deadline.after(_SECONDS_WITHOUT_CONTEXT - _RESPONSE_SECONDS)

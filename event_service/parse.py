@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from event_service.adapters.event_items import MAX_ITEM_BYTES, size_of, to_item
 from event_service.codec.instants import Instant
-from event_service.domain.envelope import Envelope, open_envelope
+from event_service.domain.envelope import open_envelope
 from event_service.domain.event import Event
 from event_service.domain.facts import MAX_MESSAGE_BYTES, PendingFact, fact_of, message_of
 from event_service.domain.formats import read_event
@@ -43,14 +43,7 @@ def parse(record: Mapping[str, Any]) -> ParsedRecord:
         return ParsedRecord(event, error=exc)
     except Exception as exc:  # noqa: BLE001  # a bug that one record brings out must not fail another record
         return ParsedRecord(event, error=internal_error(exc))
-    return ParsedRecord(event, notification, _published_at(envelope))
-
-
-def _published_at(envelope: Envelope) -> Instant | None:
-    try:
-        return envelope.published_at()
-    except Rejected:  # the event has its own time
-        return envelope.sent_at()
+    return ParsedRecord(event, notification, envelope.published_at_or_none())
 
 
 def check_size(event: Event, notification: str | None) -> None:

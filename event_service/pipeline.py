@@ -1,8 +1,8 @@
 """How a batch is processed: parse, append, apply, publish, acknowledge.
 
 Each step runs once for the whole batch. A record that fails at a step leaves the batch there, with its reason; the
-others continue. What may heal is attempted again until the deadline: an attempt within the invocation is like a
-redelivery, only sooner.
+others continue. Rejected records are handed over to the dead-letter queue meanwhile (`reject`). What may heal is
+attempted again until the deadline: an attempt within the invocation is like a redelivery, only sooner.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,14 @@ from typing import Any, Final
 from event_service.adapters.batching import in_halves
 from event_service.adapters.event_store import Appended
 from event_service.adapters.notifications import Applied, ProjectedEvent
+from event_service.adapters.rejections import RejectedTopic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, EventKey
 from event_service.domain.facts import PendingFact
 from event_service.domain.projection import project
 from event_service.errors import RecordError, internal_error, out_of_time
 from event_service.parse import ParsedRecord, parse
+from event_service.reject import RejectedRecords
 from event_service.relay import Failures, Relay, Relayed, acknowledge, publish, publish_orphaned
 from event_service.turns import turns
 
@@ -27,9 +29,10 @@ _SECONDS_FOR_BACKENDS_DOWN: Final = 2
 
 @dataclass(slots=True)
 class Backends:
-    """The relay's backends, and the names of those that the last batch of this execution environment gave up."""
+    """The backends, and the names of those that the last batch of this execution environment gave up."""
 
     relay: Relay
+    rejected_topic: RejectedTopic | None = None
     down: frozenset[str] = frozenset()
 
 
@@ -47,10 +50,15 @@ class Achieved:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """A record's event, if it has one, and its error; None if it is done."""
+    """A record's event, if it has one, and its error; None if it is done.
+
+    A rejected record that was handed over is acknowledged, too; `handover_error` says why another was not.
+    """
 
     event: Event | None
     error: RecordError | None
+    handed_over: bool = False
+    handover_error: RecordError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: 
     parsed: dict[int, ParsedRecord] = {}
     errors: dict[int, RecordError | None] = {number: out_of_time() for number in range(len(records))}
     achieved, claimed, down = Achieved(), list[PendingFact](), frozenset[str]()
+    rejected = RejectedRecords(records, backends.rejected_topic, deadline, is_down="rejected_topic" in backends.down)
     patience = deadline.within(_SECONDS_FOR_BACKENDS_DOWN)
     rounds = turns(records)
     for _ in deadline.attempts():
@@ -78,22 +87,32 @@ def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: 
                 if number not in parsed and deadline.remaining():
                     parsed[number] = parse(records[number])
                     errors[number] = parsed[number].error
+            rejected.hand_over({number: errors[number] for number in numbers})
             accepted = {number: parsed[number] for number in numbers if number in parsed and not parsed[number].error}
             outcomes, orphaned = _attempt(accepted, achieved, backends.relay, deadline)
             errors |= {number: _lasting(errors[number], error) for number, error in outcomes.items()}
+            rejected.hand_over(outcomes)
             claimed += orphaned
         pending = [number for number, error in errors.items() if error and error.retryable]
         down = frozenset(error.reason for number in pending if (error := errors[number]))
         if not pending or (down <= backends.down and not patience.remaining()):
             break
         rounds = [pending]  # together: none of them has ended the process
-    backends.down = down
+    orphans = publish_orphaned(claimed, backends.relay, deadline)
+    handovers = rejected.outcomes()
+    backends.down = down | {error.reason for error in handovers.values() if error and error.retryable}
     return BatchResult(
         outcomes=[
-            RecordOutcome(parsed[number].event if number in parsed else None, error) for number, error in errors.items()
+            RecordOutcome(
+                event=parsed[number].event if number in parsed else None,
+                error=error,
+                handed_over=number in handovers and handovers[number] is None,
+                handover_error=handovers.get(number),
+            )
+            for number, error in errors.items()
         ],
         achieved=achieved,
-        orphaned=publish_orphaned(claimed, backends.relay, deadline),
+        orphaned=orphans,
     )
 
 

@@ -14,9 +14,9 @@ from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 from event_service.codec.instants import epoch_seconds, now
-from event_service.domain.event import Event
+from event_service.domain.event import KNOWN_TYPES, EventKey
 from event_service.errors import RecordError, Rejected
-from event_service.pipeline import BatchResult
+from event_service.pipeline import BatchResult, RecordOutcome
 
 
 class _StandardOutput(logging.StreamHandler[TextIO]):
@@ -52,24 +52,43 @@ def report(telemetry: Telemetry, records: Sequence[Mapping[str, Any]], result: B
     """Log what went wrong or late in a batch, and emit its metrics."""
     for record, outcome in zip(records, result.outcomes, strict=True):
         if outcome.error is not None:
-            _log_failure(telemetry.logger, record, outcome.event, outcome.error)
-    for (pk, sk), error in result.orphaned.items():
-        if error is not None:
-            telemetry.logger.warning(
-                "orphaned fact not published",
-                extra={"pk": pk, "sk": sk, "reason": error.reason, "error": str(error)},
-            )
+            _log_failure(telemetry.logger, record, outcome, outcome.error)
+    _log_orphaned(telemetry.logger, result.orphaned)
     late, superseded = _late(telemetry.logger, result), _superseded(telemetry.logger, result)
     _emit_counts(telemetry, result, superseded)
     _emit_lateness(telemetry, late)
-    rejected = [outcome.error.reason for outcome in result.outcomes if isinstance(outcome.error, Rejected)]
-    for reason, count in Counter(rejected).items():
-        with single_metric("EventsRejected", MetricUnit.Count, count, namespace=telemetry.namespace) as metric:
-            metric.add_dimension("service", telemetry.metrics.service)
-            metric.add_dimension("reason", reason)
+    _emit_parts(telemetry, result)
 
 
-def _log_failure(logger: Logger, record: Mapping[str, Any], event: Event | None, error: RecordError) -> None:
+def report_sweep(
+    telemetry: Telemetry, orphaned: Mapping[EventKey, RecordError | None], facts: int, oldest_seconds: float
+) -> None:
+    """Log the orphaned facts that did not get out, and emit what was published and what waits in the outbox."""
+    _log_orphaned(telemetry.logger, orphaned)
+    published = sum(error is None for error in orphaned.values())
+    telemetry.metrics.add_metric("FactsPublished", MetricUnit.Count, published)
+    telemetry.metrics.add_metric("OutboxFacts", MetricUnit.Count, facts)
+    telemetry.metrics.add_metric("OutboxOldestAge", MetricUnit.Seconds, oldest_seconds)
+    telemetry.metrics.flush_metrics()
+
+
+def _log_orphaned(logger: Logger, orphaned: Mapping[EventKey, RecordError | None]) -> None:
+    for (pk, sk), error in orphaned.items():
+        if error is not None:
+            logger.warning(
+                "orphaned fact not published",
+                extra={"pk": pk, "sk": sk, "reason": error.reason, "error": str(error)},
+            )
+
+
+def _log_failure(logger: Logger, record: Mapping[str, Any], outcome: RecordOutcome, error: RecordError) -> None:
+    """Log why a record failed; of a rejected one also whether it was handed over to the dead-letter queue."""
+    event = outcome.event
+    handover: dict[str, Any] = {}
+    if isinstance(error, Rejected):
+        handover["handed_over"] = outcome.handed_over
+        if outcome.handover_error is not None:
+            handover["handover_error"] = f"{outcome.handover_error.reason}: {outcome.handover_error}"
     logger.warning(
         "record failed",
         extra={
@@ -79,6 +98,7 @@ def _log_failure(logger: Logger, record: Mapping[str, Any], event: Event | None,
             "reason": error.reason,
             "field": error.field,
             "error": str(error),
+            **handover,
         },
     )
 
@@ -116,7 +136,8 @@ def _emit_counts(telemetry: Telemetry, result: BatchResult, superseded: int) -> 
         "EventsStored": new,
         "DuplicateEvents": len(result.achieved.appended) - new,
         "EventsSuperseded": superseded,
-        "RecordsFailed": sum(outcome.error is not None for outcome in outcomes),
+        "EventsRejected": sum(isinstance(outcome.error, Rejected) for outcome in outcomes),
+        "RecordsFailed": sum(outcome.error is not None and not outcome.handed_over for outcome in outcomes),
         "FactsPublished": len(result.achieved.relayed.published)
         + sum(error is None for error in result.orphaned.values()),
     }
@@ -133,3 +154,26 @@ def _emit_lateness(telemetry: Telemetry, late: Sequence[float]) -> None:
         telemetry.metrics.add_metric("NotificationsLate", MetricUnit.Count, len(late))
         telemetry.metrics.add_metric("NotificationLateness", MetricUnit.Seconds, max(late))
         telemetry.metrics.flush_metrics()
+
+
+def _emit_parts(telemetry: Telemetry, result: BatchResult) -> None:
+    """Emit three of the counts once more, by reason or by event type; a batch has few different ones."""
+    outcomes = result.outcomes
+    rejected = [each.error.reason for each in outcomes if isinstance(each.error, Rejected)]
+    # Also the backend that a rejected record could not be handed over to.
+    failed = [
+        (each.handover_error or each.error).reason
+        for each in outcomes
+        if each.error is not None and not each.handed_over
+    ]
+    new = [appended.event.event_type for appended in result.achieved.appended.values() if appended.is_new]
+    stored = [event_type if event_type in KNOWN_TYPES else "other" for event_type in new]
+    for name, dimension, values in (
+        ("EventsRejected", "reason", rejected),
+        ("RecordsFailed", "reason", failed),
+        ("EventsStored", "eventType", stored),
+    ):
+        for value, count in Counter(values).items():
+            with single_metric(name, MetricUnit.Count, count, namespace=telemetry.namespace) as metric:
+                metric.add_dimension("service", telemetry.metrics.service)
+                metric.add_dimension(dimension, value)

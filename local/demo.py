@@ -56,7 +56,8 @@ def main() -> int:
 def _play(stack: Stack, deployment: Deployment) -> None:
     world = World(stack, deployment)
     now = datetime.now(UTC).replace(microsecond=0)
-    clock = Clock(now, now.replace(second=0) + timedelta(hours=1))
+    # All of the reminder's changes are in the past: a deletion occurs when it is published, after them.
+    clock = Clock(now - timedelta(minutes=1), now.replace(second=0) + timedelta(hours=1))
 
     def reminder(item: str, second: int, message: str) -> dict[str, Any]:
         data = {

@@ -1,5 +1,6 @@
 """Builds the real template with `sam build` and deploys it to the embedded stack with `sam deploy`."""
 
+import fcntl
 import os
 import platform
 import re
@@ -15,6 +16,7 @@ from local.stack import Stack, running_stack
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".aws-sam" / "local"
+_LOCK = ROOT / ".aws-sam" / "local.lock"
 _STACK_NAME = "event-service"
 
 
@@ -50,10 +52,12 @@ def deployed_stack(
 def build(directory: Path = BUILD) -> None:
     """Build the functions and their layer for this machine's Python and processor."""
     template = directory.with_suffix(".yaml")
-    template.parent.mkdir(parents=True, exist_ok=True)
-    template.write_text(_for_this_machine((ROOT / "template.yaml").read_text()))
     sources = ("--template-file", str(template), "--base-dir", str(ROOT))
-    _sam("build", "--cached", *sources, "--build-dir", str(directory))
+    _LOCK.parent.mkdir(exist_ok=True)
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # concurrent builds would break each other's cache
+        template.write_text(_for_this_machine((ROOT / "template.yaml").read_text()))
+        _sam("build", "--cached", *sources, "--build-dir", str(directory))
 
 
 def _for_this_machine(template: str) -> str:

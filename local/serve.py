@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from local.stack import Stack, stop_when_terminated
 from local.state import DIRECTORY, announced, running
 
 _ENVIRONMENT_FILE = DIRECTORY / "env.json"
+_SHELL_FILE = DIRECTORY / "env.sh"
 _HELP = """
 The service is running. In another terminal:
 
@@ -24,7 +26,20 @@ The service is running. In another terminal:
   run the built function on one  make invoke EVENT=events/reminder-created.json
   look at the event store        .venv/bin/python -m local.show events
   look at the notifications      .venv/bin/python -m local.show notifications
+  look at the facts              .venv/bin/python -m local.show facts
+  look at the queues             .venv/bin/python -m local.show queues
   see the function's log         .venv/bin/python -m local.show log
+  point your own programs at it  . .local/env.sh
+
+To rehearse a night's trouble (docs/operations.md):
+
+  have an event rejected         .venv/bin/python -m local.publish reminder:created '{{"userId": '
+  stop PostgreSQL for 10 minutes .venv/bin/python -m local.outage 600
+  list the dead letters          . .local/env.sh; .venv/bin/python -m event_service.dead_letters list
+  look at one                    .venv/bin/python -m event_service.dead_letters show MESSAGE_ID
+  send the good ones back        .venv/bin/python -m event_service.dead_letters redrive --would-pass
+  put the others into a file     .venv/bin/python -m event_service.dead_letters discard --all --to letters.ndjson
+  publish facts left behind      .venv/bin/python -m local.sweep
 
 In a browser, the read API:      {api}/docs
 For other tools: PostgreSQL is at {database_url}
@@ -71,14 +86,21 @@ def function_environment(stack: Stack, deployment: Deployment) -> dict[str, str]
     return stack.environment() | {
         "EVENT_STORE_TABLE": deployment["EventStoreTableName"],
         "NOTIFICATION_TOPIC_ARN": deployment["NotificationTopicArn"],
+        "REJECTED_TOPIC_ARN": deployment["RejectedTopicArn"],
     }
 
 
 def _write_environment(stack: Stack, deployment: Deployment) -> None:
-    """Write the functions' environment for `sam local --env-vars`."""
+    """Write the functions' environment for `sam local --env-vars`, and that of producers and commands for a shell."""
     environment = function_environment(stack, deployment)
+    exported = environment | {
+        "EVENT_TOPIC_ARN": deployment["EventTopicArn"],
+        "EVENT_QUEUE_URL": deployment["EventQueueUrl"],
+        "DEAD_LETTER_QUEUE_URL": deployment["EventDeadLetterQueueUrl"],
+    }
+    _SHELL_FILE.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in exported.items()))
     _ENVIRONMENT_FILE.write_text(
-        json.dumps(dict.fromkeys(("EventServiceFunction", "ReadApiFunction"), environment), indent=2)
+        json.dumps(dict.fromkeys(("EventServiceFunction", "ReadApiFunction", "SweeperFunction"), environment), indent=2)
     )
 
 

@@ -1,10 +1,11 @@
-"""`python -m local.show WHAT`: prints the events, the notifications or the log of a running `make local`."""
+"""`python -m local.show WHAT`: prints what a running `make local` has stored, sent and logged."""
 
 import sys
 from collections.abc import Callable
 
 import psycopg
 
+from event_service.domain.event import FACT_TYPES
 from local.deployment import Deployment
 from local.progress import table
 from local.stack import Stack
@@ -34,6 +35,25 @@ def _notifications(stack: Stack, _deployment: Deployment) -> None:
         table("Notifications (PostgreSQL)", [column.name for column in cursor.description or ()], cursor.fetchall())
 
 
+def _facts(stack: Stack, deployment: Deployment) -> None:
+    pages = stack.client("dynamodb").get_paginator("scan").paginate(TableName=deployment["EventStoreTableName"])
+    items = [item for page in pages for item in page["Items"] if item["eventType"]["S"] in FACT_TYPES]
+    names = ("occurredAt", "eventType", "pk", "causationId")
+    table("Stored facts (DynamoDB)", names, sorted([item[name]["S"] for name in names] for item in items))
+    with psycopg.connect(stack.database_url) as connection:
+        cursor = connection.execute("SELECT committed_at, kind, event_pk, event_sk FROM outbox ORDER BY committed_at")
+        table("Facts that wait (outbox)", ("committed at", "kind", "event's stream", "and position"), cursor.fetchall())
+
+
+def _queues(stack: Stack, deployment: Deployment) -> None:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    rows = []
+    for title, output in (("events", "EventQueueUrl"), ("dead letters", "EventDeadLetterQueueUrl")):
+        answer = stack.client("sqs").get_queue_attributes(QueueUrl=deployment[output], AttributeNames=names)
+        rows.append((title, *(answer["Attributes"][name] for name in names)))
+    table("Queues (SQS)", ("queue", "waiting", "in flight or waiting for a retry"), rows)
+
+
 def _log(stack: Stack, deployment: Deployment) -> None:
     group = deployment["EventServiceLogGroupName"]
     pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
@@ -45,6 +65,8 @@ def _log(stack: Stack, deployment: Deployment) -> None:
 _VIEWS: dict[str, Callable[[Stack, Deployment], None]] = {
     "events": _events,
     "notifications": _notifications,
+    "facts": _facts,
+    "queues": _queues,
     "log": _log,
 }
 

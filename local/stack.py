@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -168,6 +169,23 @@ def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 t
             control("start")
             stop.callback(control, "-m", "immediate", "stop")
         yield Postgres(f"postgresql://postgres@127.0.0.1:{port}/postgres", lambda: control("-m", "fast", "restart"))
+
+
+@contextmanager
+def stopped_postgres(directory: Path) -> Iterator[None]:
+    """Stop the server with its data in a directory, whoever started it, and start it again at the end."""
+    server = PostgresServer(directory)
+    started_with = shlex.split((directory / "postmaster.opts").read_text())[1:]
+
+    def control(*arguments: str) -> None:
+        command = ("-w", "-D", str(directory), "-l", str(directory / "log"), *arguments)
+        pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user, start_new_session=True)
+
+    control("-m", "fast", "stop")
+    try:
+        yield
+    finally:
+        control("-o", shlex.join(started_with), "start")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The baseline: the same job, record by record, as Powertools documents it.
 
-Validation, projection and facts are the service's own code, so that only the way of working differs. The batch utility:
+Validation, projection and facts are the service's own code, so that only the processing differs. The batch utility:
 https://docs.aws.amazon.com/powertools/python/latest/utilities/batch/; against duplicates:
 https://docs.aws.amazon.com/powertools/python/latest/utilities/idempotency/
 """
@@ -21,7 +21,7 @@ from event_service.adapters.event_items import to_item
 from event_service.codec.instants import now
 from event_service.domain.envelope import open_envelope
 from event_service.domain.event import Event
-from event_service.domain.facts import Change, fact_of, message_of
+from event_service.domain.facts import FactKind, PendingFact, fact_of, message_of
 from event_service.domain.formats import read_event
 from event_service.domain.projection import project
 
@@ -35,19 +35,20 @@ idempotency = IdempotencyConfig(event_key_jmespath="messageId", raise_on_no_idem
 connection = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
 
 UPSERT = """
-    INSERT INTO notifications AS n (id, user_id, item_id, user_email, item_type, deliver_at, notification_data,
-                                    event_id, event_pk, created_at, updated_at, deleted_at)
-    SELECT id, "userId", "itemId", "userEmail", "itemType", "deliverAt", "notificationData"::jsonb, %(id)s, %(pk)s,
-           "updatedAt", "updatedAt", CASE WHEN %(deletion)s THEN "updatedAt" END
+    INSERT INTO notifications AS n (id, user_id, subject_type, item_id, user_email, item_type, deliver_at, due_at,
+                                    notification_data, decided_by, created_at, updated_at, deleted_at)
+    SELECT id, "userId", %(subject)s, "itemId", "userEmail", "itemType", "deliverAt", "deliverAt",
+           "notificationData"::jsonb, ROW("updatedAt", %(effect)s, %(id)s, %(pk)s)::precedence, "updatedAt",
+           "updatedAt", CASE WHEN %(effect)s = 'delete' THEN "updatedAt" END
     FROM json_to_record(%(notification)s::json) AS x(
          id uuid, "userId" text, "itemId" text, "userEmail" text, "itemType" text, "deliverAt" timestamptz,
          "notificationData" json, "updatedAt" timestamptz)
-    ON CONFLICT (user_id, item_id) DO UPDATE
+    ON CONFLICT (user_id, subject_type, item_id) DO UPDATE
     SET user_email = excluded.user_email, item_type = excluded.item_type, deliver_at = excluded.deliver_at,
-        notification_data = excluded.notification_data, event_id = excluded.event_id, event_pk = excluded.event_pk,
+        due_at = excluded.due_at, notification_data = excluded.notification_data, decided_by = excluded.decided_by,
         created_at = least(n.created_at, excluded.created_at), updated_at = excluded.updated_at,
         deleted_at = excluded.deleted_at
-    WHERE (excluded.updated_at, excluded.event_id) > (n.updated_at, n.event_id)
+    WHERE excluded.decided_by > n.decided_by
     RETURNING xmax = 0, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 """
 
@@ -59,17 +60,24 @@ def handle(record: dict[str, Any]) -> None:
     """Store the event, apply it, store and publish its fact."""
     event = read_event(open_envelope(record))
     put(event)
-    if event.effect is None:
+    known = event.known_type
+    if known is None:
         return
-    notification = project(event)
-    parameters = {"id": event.id, "pk": event.pk, "deletion": event.effect == "delete", "notification": notification}
+    notification = project(event, known)
+    parameters = {
+        "id": event.id,
+        "pk": event.pk,
+        "effect": known.effect,
+        "subject": known.subject,
+        "notification": notification,
+    }
     row = connection.execute(UPSERT, parameters).fetchone()
     if row is None:
         return
-    change = "deleted" if event.effect == "delete" else "created" if row[0] else "updated"
+    kind: FactKind = "deleted" if known.effect == "delete" else "created" if row[0] else "updated"
     whole = f'{notification[:-1]},"createdAt":"{row[1]}"}}'
     notification_id = json.loads(notification)["id"]
-    fact = fact_of(Change(event.pk, event.sk, change, notification_id, event.user_id, event.user_email, whole))
+    fact = fact_of(PendingFact(event.pk, event.sk, kind, notification_id, event.user_id, event.user_email, whole))
     put(fact)
     message = message_of(fact)
     sns.publish(

@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from botocore import exceptions
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.config import Config
 from botocore.credentials import Credentials
-from botocore.exceptions import ConnectionError as NoConnectionError
-from botocore.exceptions import HTTPClientError, NoCredentialsError
 from botocore.handlers import add_recursion_detection_header
 from botocore.httpsession import URLLib3Session
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
 
-NO_RESPONSE: Final = (NoConnectionError, HTTPClientError)
+# What a request raises when there is no connection, or no response in time; it may succeed when it is sent again.
+NO_RESPONSE: Final = (exceptions.ConnectionError, exceptions.HTTPClientError)
 MAX_CONCURRENT_REQUESTS: Final = 16  # 100 events take 14: 4 store their facts and 10 publish them
 _CONNECT_SECONDS: Final = 1
 _READ_SECONDS: Final = 3
@@ -45,7 +45,7 @@ def make_client(session: Session, service: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Sends signed (SigV4) POST requests to the endpoint of a botocore client, over connections of its own."""
+    """Sends signed (SigV4) POST requests to the endpoint of a botocore client, over its own connections."""
 
     client: Any
     credentials: Credentials | None
@@ -56,12 +56,11 @@ class Transport:
 
         Raises:
             botocore.exceptions.NoCredentialsError: there are no credentials.
-            botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError (`NO_RESPONSE`): there is no
-                connection, or no response in time.
+            NO_RESPONSE: AWS does not respond.
 
         """
         if self.credentials is None:
-            raise NoCredentialsError
+            raise exceptions.NoCredentialsError
         meta = self.client.meta
         all_headers = {"User-Agent": "event-service", **headers}
         add_recursion_detection_header({"headers": all_headers})  # Lambda finds traces and endless loops by it
@@ -88,9 +87,6 @@ def make_transport(session: Session, service: str) -> Transport:
         "proxies": get_environ_proxies(client.meta.endpoint_url),
         "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
         "max_pool_connections": MAX_CONCURRENT_REQUESTS,
-        "socket_options": [
-            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        ],
+        "socket_options": [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
     }
     return Transport(client, session.get_credentials(), URLLib3Session(**options))

@@ -115,7 +115,7 @@ class EventHistory:
             request |= {"ExclusiveStartKey": answer["LastEvaluatedKey"], "Limit": _ITEMS_PER_QUERY}
 
     def facts_of(self, events: Sequence[StoredEvent], deadline: Deadline) -> dict[EventKey, list[EventKey]]:
-        """Return the keys of the stored facts of each event that has one: one request per 100 possible keys.
+        """Return by event key the keys of each event's stored facts: one request per 100 possible keys.
 
         Raises:
             Unavailable: DynamoDB did not answer.
@@ -125,8 +125,7 @@ class EventHistory:
         keys = [key for facts in possible.values() for key in facts]
         answers = self._read(keys, self._exist, _KEYS_PER_REQUEST, deadline)
         stored = {key for key, answer in zip(keys, answers, strict=True) if answer is True}
-        found = {event: [key for key in facts if key in stored] for event, facts in possible.items()}
-        return {event: facts for event, facts in found.items() if facts}
+        return {event: [key for key in facts if key in stored] for event, facts in possible.items()}
 
     def _exist(self, keys: Sequence[EventKey]) -> list[bool | Unavailable]:
         request = {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ProjectionExpression": "pk, sk"}

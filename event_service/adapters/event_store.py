@@ -13,6 +13,7 @@ from event_service.adapters.event_items import (
     differing_fields,
     event_key,
     event_of,
+    is_fact,
     is_forgotten,
     key_of,
     size_of,
@@ -36,7 +37,7 @@ _BYTES_PER_REQUEST: Final = 2 * 1024 * 1024
 class Appended:
     """An event that is in the event store; `is_new` if this call stored it.
 
-    `event` is the one to go on with: the stored one, emptied, if an erasure has forgotten its personal data.
+    `event` is the one to continue with: the stored one, emptied, if an erasure has forgotten its personal data.
     """
 
     event: Event
@@ -133,7 +134,8 @@ def _duplicate(event: Event, item: Item | RecordError | None) -> Appended | Reco
         return Unavailable("event_store", "lost a duplicate before it was read", retryable=True)
     try:
         if is_forgotten(item):
-            return Appended(event_of(item), is_new=False) if not event.is_fact else Appended(event, is_new=False)
+            # The item of a fact is not an event that could be applied.
+            return Appended(event if event.is_fact or is_fact(item) else event_of(item), is_new=False)
         fields = differing_fields(event, item)
     except Exception as exc:  # noqa: BLE001  # another writer's item, or a damaged one: no other event's failure
         return internal_error(exc)

@@ -16,6 +16,7 @@ from event_service.errors import RecordError, Unavailable
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"
 _ACKNOWLEDGE: Final = "SELECT * FROM acknowledge_facts(%s::json, %s)"
+_OUTBOX_AGE: Final = "SELECT facts, oldest_seconds FROM outbox_age()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,16 @@ class Notifications:
             return [PendingFact(*row) for row in self.database.query(_ACKNOWLEDGE, (keys, claims), deadline)]
         except EntryRefused as exc:
             raise exc.error from exc
+
+    def outbox_age(self, deadline: Deadline) -> tuple[int, float]:
+        """Return how many facts wait in the outbox, and for how many seconds the oldest of them has; 0 if none does.
+
+        Raises:
+            RecordError: PostgreSQL is unavailable, or there was no time left.
+
+        """
+        ((facts, oldest_seconds),) = self.database.query(_OUTBOX_AGE, (), deadline)
+        return facts, oldest_seconds
 
 
 def _request(each: ProjectedEvent) -> str:

@@ -15,7 +15,7 @@ from event_service.domain.facts import PendingFact
 from event_service.errors import CommandError
 
 NOTIFICATIONS: Final = "notifications"
-SHADOW: Final = "rebuild_shadow"  # a table beside notifications, to compare the two
+SHADOW: Final = "rebuild_shadow"  # a second table, to compare notifications with
 _LOCK: Final = 0x65767472  # any number that no other advisory lock in the database has
 _DIFFERENCES_NAMED: Final = 20
 # Not functions of the stored events: what the scheduler has queried, and what subscribers were told.

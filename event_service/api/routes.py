@@ -31,8 +31,8 @@ from event_service.api.queries import checked_span, open_source, read_facts, rea
 from event_service.api.responses import changes_json, json_response, page_json, state_json
 from event_service.catalogue import document as catalogue
 from event_service.codec.json_text import dumps
-from event_service.domain.state import StoredEvent, differences, timeline
 from event_service.domain.render import render
+from event_service.domain.state import StoredEvent, differences, timeline
 
 _MAX_TEXT_BYTES: Final = 4 * 1024 * 1024  # as JSON, in which Lambda allows 6 MB
 _PARAMETERS: Final = {

@@ -8,7 +8,7 @@ from event_service.codec.instants import Instant, instant_from_epoch, parse_inst
 from event_service.codec.json_text import BYTE_ORDER_MARK, parse_object
 from event_service.errors import Rejected
 
-# A redrive from the dead-letter queue adds it, so that an event without a time of its own keeps its time.
+# A redrive from the dead-letter queue adds it, so that an event without its own time keeps its time.
 FIRST_SENT_AT: Final = "firstSentAt"
 
 
@@ -44,6 +44,13 @@ class Envelope:
         if (first_sent_at := self.attributes.get(FIRST_SENT_AT)) is not None:
             return _epoch_instant(first_sent_at, f"messageAttributes.{FIRST_SENT_AT}")
         return _epoch_instant(self.sent_timestamp, "attributes.SentTimestamp")
+
+    def published_at_or_none(self) -> Instant | None:
+        """Return `published_at`; if the envelope does not say, when the record was sent, or None."""
+        try:
+            return self.published_at()
+        except Rejected:
+            return self.sent_at()
 
     def sent_at(self, later_milliseconds: int = 0) -> Instant | None:
         """Return when this record was sent to the queue, plus `later_milliseconds`; None if the record does not say."""
@@ -123,7 +130,7 @@ def _sns_instant(timestamp: str | None) -> Instant:
     try:
         instant = parse_instant(timestamp or "")
     except ValueError as exc:
-        raise Rejected("invalid_field", f"{exc}, and the event has no time of its own", "Timestamp") from exc
+        raise Rejected("invalid_field", f"{exc}, and the event has no time itself", "Timestamp") from exc
     if timestamp and "." not in timestamp:
         # Truncated to the second: an event must not seem older than the data in it.
         return Instant(instant.replace(".000000Z", ".999999Z"))
@@ -134,5 +141,5 @@ def _epoch_instant(milliseconds: str | None, field: str) -> Instant:
     try:
         return instant_from_epoch(int(milliseconds or ""))
     except ValueError as exc:
-        problem = "is not a time in epoch milliseconds, and the event has no time of its own"
+        problem = "is not a time in epoch milliseconds, and the event has no time itself"
         raise Rejected("invalid_field", problem, field) from exc

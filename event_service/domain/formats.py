@@ -183,17 +183,16 @@ def _is_about_a_notification(item_id: str, user_id: str, values: Mapping[str, An
 
 
 def _occurred_at(event_type: str, updated_at: Any, envelope: Envelope) -> Instant:
-    """Return the time of an event that has no time of its own.
+    """Return the time of an event that does not say when it occurred.
 
     The producer's clock counts for known types, but an event cannot happen after it was published. The data of a
     deletion is older than the deletion.
     """
-    published_at = envelope.published_at()
     known = KNOWN_TYPES.get(event_type)
-    if known is None or known.effect == "delete":
-        return published_at
-    produced_at = parse_instant_or_none(updated_at)
-    return min(produced_at, published_at) if produced_at and produced_at >= _EPOCH else published_at
+    produced_at = parse_instant_or_none(updated_at) if known and known.effect != "delete" else None
+    if produced_at is None or produced_at < _EPOCH:
+        return envelope.published_at()
+    return min(produced_at, envelope.published_at_or_none() or produced_at)
 
 
 def _envelope_id(envelope: Envelope, event_type: str) -> str:

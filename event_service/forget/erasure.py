@@ -31,10 +31,10 @@ from event_service.adapters.event_items import (
 from event_service.adapters.postgres import TimeLimitedConnection
 from event_service.adapters.upkeep import NOTIFICATIONS, empty_row, merge, pending_facts, replace_pending, rows_of
 from event_service.codec.instants import format_instant, now
-from event_service.domain.event import KNOWN_TYPES, notification_id
+from event_service.domain.event import KNOWN_TYPES, Event, notification_id
 from event_service.domain.facts import fact_id, fact_of
 from event_service.domain.redaction import redact
-from event_service.merging import merge_requests
+from event_service.merging import announced_keys, merge_requests
 
 _ITEMS_PER_REPORT: Final = 1000
 
@@ -66,16 +66,17 @@ def erase(task: Erasure) -> None:
     """
     # Read before the facts, because a fact is stored before it leaves the outbox.
     facts = {fact_id(fact.pk, fact.sk, fact.kind) for fact in pending_facts(task.connection, task.user_id)}
-    notifications = _notifications(task)
-    facts |= {text_of(item, ID) or "" for page in _fact_pages(task, notifications) for item in page}
+    facts |= {text_of(item, ID) or "" for page in _fact_pages(task, _notifications(task)) for item in page}
     for page in _event_pages(task):
         left = [_erase_item(task, item, "events") for item in page]
         if task.writes:
             _renew_rows(task, [item for item in left if item is not None], facts)
-    for page in _fact_pages(task, notifications):
+    # The outbox first: a fact that leaves it meanwhile is stored, and found after it. The list of notifications is read
+    # again, because the first event of one may have been stored since.
+    _erase_outbox(task)
+    for page in _fact_pages(task, _notifications(task)):
         for item in page:
             _erase_item(task, item, "facts")
-    _erase_outbox(task)
     _erase_rows(task)
 
 
@@ -165,25 +166,35 @@ def _write_item(task: Erasure, item: Item, left: Item) -> None:
 
 def _renew_rows(task: Erasure, items: Sequence[Item], facts: set[str]) -> None:
     """Make rows what the emptied events make of them, so that a rebuild makes the same."""
-    for requests in merge_requests(items, facts, lambda *_: None):
+    announced = announced_keys(items, facts.intersection)
+    for requests in merge_requests(items, announced, lambda *_: None):
         merge(task.connection, NOTIFICATIONS, requests)
 
 
 def _erase_outbox(task: Erasure) -> None:
-    """Empty the facts that wait, and store them: published or not, a copy that comes back is then a duplicate."""
+    """Empty the facts that wait, each in the event store first: any copy of it is a duplicate from then on."""
     for fact in [*pending_facts(task.connection, task.user_id)]:
         task.seen["facts waiting"] += 1
         if (left := redact(fact.notification)) != fact.notification:
             task.personal["facts waiting"] += 1
             if task.writes:
                 waiting = replace(fact, user_email=None, notification=left)
-                with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it is stored
-                    task.client.put_item(
-                        TableName=task.table,
-                        Item={**to_item(fact_of(waiting), now(), task.retention_days), FORGOTTEN_AT: {"S": now()}},
-                        ConditionExpression=f"attribute_not_exists({PK})",
-                    )
+                _store_emptied(task, fact_of(waiting))
                 replace_pending(task.connection, waiting)
+
+
+def _store_emptied(task: Erasure, fact: Event) -> None:
+    """Store an emptied fact, or empty the one that is stored."""
+    try:
+        task.client.put_item(
+            TableName=task.table,
+            Item={**to_item(fact, now(), task.retention_days), FORGOTTEN_AT: {"S": now()}},
+            ConditionExpression=f"attribute_not_exists({PK})",
+        )
+    except task.client.exceptions.ConditionalCheckFailedException:
+        item = task.client.get_item(TableName=task.table, Key=key_of(*fact.key), ConsistentRead=True).get("Item")
+        if item is not None:
+            _erase_item(task, item, "facts")
 
 
 def _erase_rows(task: Erasure) -> None:

@@ -14,9 +14,9 @@ from event_service.codec.instants import Instant
 from event_service.codec.json_text import json_array, json_object
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
+from event_service.domain.render import render
 from event_service.domain.state import FieldChange, StoredEvent, diffs, state_at, timeline
 from event_service.errors import CommandError
-from event_service.domain.render import render
 
 _DAY_SECONDS: Final = 86_400.0
 

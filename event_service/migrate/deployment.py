@@ -87,7 +87,7 @@ def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None
     schema = sql.Identifier(row[0] if row else "public")
     for statement in (
         "GRANT USAGE ON SCHEMA {schema} TO {user}, {reader}",
-        "GRANT EXECUTE ON FUNCTION apply_events(json), acknowledge_facts(json, integer) TO {user}",
+        "GRANT EXECUTE ON FUNCTION apply_events(json), acknowledge_facts(json, integer), outbox_age() TO {user}",
         'GRANT SELECT ON "notification" TO {reader}',
     ):
         connection.execute(

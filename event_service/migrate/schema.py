@@ -50,6 +50,6 @@ def _check_for_the_original_table(connection: TimeLimitedConnection) -> None:
     )
     if found.fetchone():
         raise CommandError(
-            'the table "notification" of the original service is in the way of the view of the same name: rename it'
+            'the table "notification" of the original service has the name of a view that this would create: rename it'
             ' (ALTER TABLE "notification" RENAME TO "notification_original") and run this again'
         )

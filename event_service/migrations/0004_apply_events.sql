@@ -46,7 +46,8 @@ BEGIN
         SELECT e.pk, e.sk, e.subject, e."publishedAt" AS published_at, e.effect = 'delete' AS is_deletion,
                e.notification::text AS made, n.id, n."userId" AS user_id, n."itemId" AS item_id,
                n."userEmail" AS user_email, n."itemType" AS item_type, n."deliverAt" AS deliver_at,
-               n."notificationData"::jsonb AS data, ROW(n."updatedAt", e.effect, e.id, e.pk)::precedence AS precedence
+               n."notificationData"::jsonb AS data, n."updatedAt" AS updated_at,
+               CASE WHEN e.effect = 'delete' THEN n."updatedAt" END AS deleted_at, ROW(n."updatedAt", e.effect, e.id, e.pk)::precedence AS precedence
         FROM json_to_recordset(events) AS e(pk text, sk text, id text, effect effect, subject text,
                                             "publishedAt" timestamptz, notification json),
              json_to_record(e.notification) AS n(
@@ -78,7 +79,7 @@ BEGIN
                 fact_kind := CASE WHEN event.is_deletion THEN CASE WHEN told_live THEN 'deleted' END
                                   WHEN told_live THEN 'updated' ELSE 'created' END;
             END IF;
-            first_seen := least(old.created_at, (event.precedence).occurred_at);
+            first_seen := least(old.created_at, event.updated_at);
             clock := service_clock();
             queried := last_query(old.queried_at, old.due_at, old.deleted_at, old.query_missed, clock);
             IF (is_newer OR announces) AND NOT event.is_deletion THEN
@@ -87,9 +88,10 @@ BEGIN
 
             IF NOT exists_already THEN
                 INSERT INTO notifications (id, user_id, subject_type, item_id, user_email, item_type, deliver_at,
-                                           notification_data, decided_by, created_at, announced, due_at, query_missed)
+                                           notification_data, decided_by, created_at, updated_at, deleted_at,
+                                           announced, due_at, query_missed)
                 VALUES (event.id, event.user_id, event.subject, event.item_id, event.user_email, event.item_type,
-                        event.deliver_at, event.data, event.precedence, first_seen,
+                        event.deliver_at, event.data, event.precedence, first_seen, event.updated_at, event.deleted_at,
                         CASE WHEN fact_kind IS NOT NULL THEN event.precedence END, coalesce(rescue, event.deliver_at),
                         coalesce(rescue IS NULL AND query_time(event.deliver_at) < clock, false))
                 ON CONFLICT DO NOTHING;
@@ -100,6 +102,7 @@ BEGIN
                 UPDATE notifications AS n
                 SET user_email = event.user_email, item_type = event.item_type, deliver_at = event.deliver_at,
                     notification_data = event.data, decided_by = event.precedence, created_at = first_seen,
+                    updated_at = event.updated_at, deleted_at = event.deleted_at,
                     announced = CASE WHEN fact_kind IS NULL THEN n.announced ELSE event.precedence END,
                     due_at = coalesce(rescue, event.deliver_at), queried_at = queried,
                     query_missed = coalesce(rescue IS NULL AND query_time(event.deliver_at) < clock, false)

@@ -13,9 +13,10 @@ AS $$
 BEGIN
     EXECUTE format($merge$
         INSERT INTO %s AS n (id, user_id, subject_type, item_id, user_email, item_type, deliver_at, notification_data,
-                             decided_by, created_at, announced, due_at, query_missed)
+                             decided_by, created_at, updated_at, deleted_at, announced, due_at, query_missed)
         SELECT m.id, m."userId", e.subject, m."itemId", m."userEmail", m."itemType", m."deliverAt",
                m."notificationData"::jsonb, ROW(m."updatedAt", e.effect, e.id, e.pk)::precedence, e."firstSeen",
+               m."updatedAt", CASE WHEN e.effect = 'delete' THEN m."updatedAt" END,
                e.announced, m."deliverAt", coalesce(query_time(m."deliverAt") < service_clock(), false)
         FROM json_to_recordset($1) AS e(pk text, id text, effect effect, subject text, "firstSeen" timestamptz,
                                         announced precedence, notification json),
@@ -28,6 +29,7 @@ BEGIN
         ON CONFLICT (id) DO UPDATE
         SET user_email = EXCLUDED.user_email, item_type = EXCLUDED.item_type, deliver_at = EXCLUDED.deliver_at,
             notification_data = EXCLUDED.notification_data, decided_by = EXCLUDED.decided_by,
+            updated_at = EXCLUDED.updated_at, deleted_at = EXCLUDED.deleted_at,
             created_at = least(n.created_at, EXCLUDED.created_at),
             due_at = CASE WHEN EXCLUDED.decided_by > n.decided_by THEN EXCLUDED.due_at ELSE n.due_at END,
             query_missed = CASE WHEN EXCLUDED.decided_by > n.decided_by THEN EXCLUDED.query_missed ELSE n.query_missed END,

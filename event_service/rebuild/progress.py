@@ -15,7 +15,7 @@ EVENTS: Final = "events"
 
 @dataclass(frozen=True, slots=True)
 class RebuildJob:
-    """What to rebuild from what; a single worker works in this process, several in processes of their own.
+    """What to rebuild from what; a single worker works in this process, several in separate ones.
 
     `restart` starts again even if an interrupted rebuild could be resumed.
     """
@@ -64,7 +64,8 @@ def prepare(connection: TimeLimitedConnection, job: RebuildJob, phases: Sequence
         begun = connection.execute("SELECT min(begun_at)::text FROM rebuild_progress WHERE target = %s", (job.target,))
         if (row := begun.fetchone()) and row[0]:
             return str(row[0])
-        connection.execute("TRUNCATE rebuild_facts")
+        if FACTS in phases:
+            connection.execute("TRUNCATE rebuild_facts")
         connection.execute(
             "INSERT INTO rebuild_progress (target, phase, source, segment, relation)"
             " SELECT %(target)s::text, phase, %(source)s, segment, pg_relation_filenode(%(target)s::text::regclass)"
@@ -95,7 +96,8 @@ def segments_of(connection: TimeLimitedConnection, job: RebuildJob, phase: str) 
 def clear(connection: TimeLimitedConnection, target: LiteralString) -> None:
     """Forget the progress of a rebuild, which is done or given up."""
     connection.execute("DELETE FROM rebuild_progress WHERE target = %s", (target,))
-    connection.execute("TRUNCATE rebuild_facts")
+    if target == NOTIFICATIONS:  # a comparison collects no facts: these are an interrupted rebuild's
+        connection.execute("TRUNCATE rebuild_facts")
 
 
 def position_of(connection: TimeLimitedConnection, job: RebuildJob, phase: str, segment: int) -> Position:

@@ -21,7 +21,7 @@ USERS = [("user-a", "alice@example.com"), ("user-b", "bob@example.com"), ("user-
 
 
 def some_event(source: random.Random, number: int, encoding: str, kind: str = "") -> Event:
-    """An event as producers send them, at an instant of its own, about one of few items of few users."""
+    """An event as producers send it, at a different instant each time, about one of few items of few users."""
     occurred = FIRST + timedelta(milliseconds=number * 7)
     kind = kind or source.choice(KINDS)
     user, email = source.choice(USERS)
@@ -42,7 +42,7 @@ def some_event(source: random.Random, number: int, encoding: str, kind: str = ""
     }
     name = str(uuid.UUID(int=source.getrandbits(128), version=4))
     return Event(
-        id="" if encoding == LEGACY_RAW else name if encoding.startswith("legacy") else f"/producers/{name}",
+        id="" if encoding == LEGACY_RAW else name if encoding.startswith("legacy") else f"/producers {name}",
         occurred_at=text_of(occurred),
         event_type=kind,
         item_id=item,
@@ -120,7 +120,7 @@ def test_every_format_comes_to_the_same(world: World) -> None:
     assert len(world.rows()) == len(ENCODERS)
 
 
-def test_mutilated_bodies_harm_nobody_else(world: World) -> None:
+def test_mutilated_bodies_do_not_affect_other_records(world: World) -> None:
     """Bodies with characters lost, doubled, swapped or foreign fail or succeed alone, and never the function."""
     source = random.Random(42)
     encodings = [source.choice(list(ENCODERS)) for _ in range(400)]

@@ -1,10 +1,10 @@
-"""§5: facts left behind, whose records never come back, are published by a later batch."""
+"""§5: orphaned facts, whose records never come back, are published by a later batch."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support.interrupted import leave_behind, published, reminder
+from tests.contract.interrupted import leave_behind, published, reminder
 from tests.support.messages import CREATED, DELETED, NOTE, UPDATED, again, legacy, native, raw, sent, text
 from tests.support.world import World
 
@@ -62,7 +62,7 @@ def test_a_redelivery_after_15_minutes_publishes_its_fact_once(world: World) -> 
     assert world.outbox() == []
 
 
-def test_facts_left_behind_that_fail_again_fail_nobody_and_are_not_lost(world: World) -> None:
+def test_orphaned_facts_that_fail_again_fail_no_record_and_are_not_lost(world: World) -> None:
     """A later batch that cannot publish them either succeeds by itself, and another one publishes them."""
     leave_behind(world, reminder("c", 1, CREATED))
     world.tables.age_outbox(20)
@@ -89,7 +89,7 @@ def test_a_younger_fact_is_left_to_its_redelivery(world: World) -> None:
 
 
 def test_facts_left_behind_are_published_oldest_first(world: World) -> None:
-    """Many facts left behind arrive in the order of their commits."""
+    """Many orphaned facts arrive in the order of their commits."""
     names = [f"e{number:02}" for number in range(15)]
     for name in names[::-1]:
         leave_one(world, name)
@@ -101,7 +101,7 @@ def test_facts_left_behind_are_published_oldest_first(world: World) -> None:
 
 
 def test_as_many_facts_left_behind_are_taken_as_time_allows(world: World) -> None:
-    """With time enough one batch publishes them all, with none it takes none and fails nobody for it."""
+    """With enough time, one batch publishes them all; with none, it publishes none, and no record fails for it."""
     count = 150
     leave_behind(world, *(reminder(f"e{number}", 1, CREATED, f"R{number}") for number in range(count)))
     world.tables.age_outbox(15.1)

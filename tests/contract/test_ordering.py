@@ -60,7 +60,7 @@ def test_ties_are_decided_whatever_the_order(world: World) -> None:
             for step, each in zip(steps, order, strict=False):
                 step.append(renamed(each, f"{case}, {number}"))
     model = run(world, steps)
-    deciders = {(item.partition(",")[0], row.decider.version[:3]) for (_, item), row in model.rows.items()}
+    deciders = {(item.partition(",")[0], row.decider.precedence[:3]) for (_, item), row in model.rows.items()}
     assert len(deciders) == len(TIES)
 
 
@@ -136,7 +136,7 @@ def test_a_deletions_fact_is_built_from_the_deletion_alone(world: World) -> None
 
 
 def test_users_and_items_are_separate(world: World) -> None:
-    """The same item of two users, and two items of one, are notifications of their own."""
+    """The same item of two users, and two items of one user, have separate notifications."""
     run(
         world,
         [
@@ -161,7 +161,7 @@ def test_random_batches_agree_with_the_model(world: World) -> None:
 
 
 def test_a_notifications_id_is_the_same_after_a_rebuild(world: World) -> None:
-    """The id depends on user and item alone: rows made anew have the ids they had."""
+    """The id depends on user and item alone: rows that are created again have the same ids."""
     batch = [event("a", 1, CREATED), event("b", 1, CREATED, item="R2"), event("c", 1, CREATED, user="user-b")]
     world.accept(*map(native_raw, batch))
     before = world.rows()

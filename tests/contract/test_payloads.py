@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.refusals import refused
 from tests.support.messages import (
     NOTE,
     REMINDER,
@@ -22,7 +23,6 @@ from tests.support.messages import (
     wrapped,
 )
 from tests.support.oracle import exact_json
-from tests.support.refusals import refused
 from tests.support.world import World
 
 EXACT = {
@@ -104,7 +104,7 @@ def test_a_compressible_event_of_one_mebibyte_is_stored(world: World) -> None:
 
 
 def sent_of_size(size: int) -> Record:
-    """A wrapped reminder whose SQS body has so many bytes."""
+    """A wrapped reminder whose SQS body has `size` bytes."""
 
     def of(length: int) -> Record:
         return wrapped(text(native(eventData=reminder_data(message="é" * length))))
@@ -159,7 +159,7 @@ def test_many_large_facts_of_one_batch_are_all_published_whole(world: World) -> 
 
 
 def test_ill_typed_other_fields_never_cause_a_rejection(world: World) -> None:
-    """They are kept as they came; a message or url that is no string counts as absent."""
+    """They are kept as they came; a message or url that is not a string counts as absent."""
     values: list[Any] = [None, 5, 1.5, True, [], {}, ["x"], {"a": None}]
     names = ["id", "userId", "isRecurring", "notifyOffset", "notifyType", "message", "url", "createdAt", "updatedAt"]
     cases = {

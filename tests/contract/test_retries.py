@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.interrupted import leave_behind, published, reminder
+from tests.contract.interrupted import leave_behind, published, reminder
 from tests.support.messages import (
     ADDRESS,
     CREATED,
@@ -63,7 +63,7 @@ def test_a_fact_not_published_is_published_by_its_redelivery(world: World) -> No
 
 
 def test_a_fact_is_published_even_if_a_newer_event_moved_the_row_on(world: World) -> None:
-    """The retry's fact tells of its own event, created as decided then, though the row is another event's now."""
+    """The retry's fact describes its own event, as decided then, although another event decides the row now."""
     record = reminder("c", 1, CREATED)
     leave_behind(world, record)
     world.accept(reminder("u", 2, UPDATED), reminder("d", 3, DELETED))

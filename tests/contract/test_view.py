@@ -105,16 +105,16 @@ def test_the_schedulers_sql_uses_the_index_of_live_rows(world: World) -> None:
     world.query(
         "INSERT INTO notifications SELECT r.* FROM notifications n, generate_series(1, 5000) g,"
         " jsonb_populate_record(n, jsonb_build_object('id', gen_random_uuid(), 'item_id', 'many ' || g,"
-        " 'deliver_at', n.deliver_at + g * interval '1 minute',"
+        " 'due_at', n.due_at + g * interval '1 minute',"
         " 'deleted_at', CASE WHEN g % 2 = 0 THEN now() END)) r"
     )
     world.query("ANALYZE notifications")
     for statement, zone in itertools.product(STATEMENTS.values(), ZONES):
         plan = "\n".join(row[0] for row in scheduled(world.database_url, f"EXPLAIN {statement}", DUE, zone))
         assert "Seq Scan" not in plan
-        (index,) = set(re.findall(r"(?:using|on) (\w*deliver\w*)", plan))
+        (index,) = set(re.findall(r"(?:using|on) (\w*due\w*)", plan))
         (definition,) = world.query("SELECT indexdef FROM pg_indexes WHERE indexname = %s", [index])
-        assert "(deliver_at)" in definition["indexdef"]
+        assert "(due_at)" in definition["indexdef"]
         assert "WHERE (deleted_at IS NULL)" in definition["indexdef"]
 
 

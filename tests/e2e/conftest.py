@@ -1,11 +1,13 @@
 """The template as it is, built by `sam build` and deployed by `sam deploy`, once for all end-to-end tests."""
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 
 from local import state
-from local.deployment import Deployment, build, deploy
+from local.deployment import BUILD, Deployment, build, deploy
 from local.serve import function_environment
 from local.stack import Stack, create_database
 from local.world import World
@@ -19,9 +21,22 @@ def database(stack: Stack) -> Stack:
 
 
 @pytest.fixture(scope="session")
-def deployment(database: Stack) -> Deployment:
-    build()
-    return deploy(database, {"DatabaseUrl": database.database_url, "MaxReceiveCount": "2"})
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build once for all workers of this run, which share the directory."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "built").exists():
+            build()
+            (shared / "built").touch()
+    return BUILD
+
+
+@pytest.fixture(scope="session")
+def deployment(database: Stack, built: Path) -> Deployment:
+    return deploy(database, {"DatabaseUrl": database.database_url, "MaxReceiveCount": "2"}, directory=built)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +51,7 @@ def world(database: Stack, deployment: Deployment) -> World:
 
 @pytest.fixture
 def state_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test play `make local` without being in the way of a real one."""
+    """Let a test play `make local` without disturbing a real one."""
     monkeypatch.setattr(state, "_FILE", tmp_path / "stack.json")
 
 

@@ -16,7 +16,7 @@ def reminder(item: str) -> dict[str, Any]:
 
 
 def test_an_event_goes_all_the_way(world: World) -> None:
-    """Published to the event topic, it is stored, applied and told of, and leaves the queue."""
+    """Published to the event topic, it is stored and applied, its fact is published, and it leaves the queue."""
     world.publish("reminder:created", reminder("all-the-way"))
     world.wait("the event", lambda: bool(world.events("reminder#all-the-way")))
     world.wait("an empty queue", lambda: world.waiting() == 0)

@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from local import state
 from local.api import served_api
 from local.deployment import ROOT, Deployment
 from local.invoke import Invocation, invoke
-from local.stack import Stack, free_port
+from local.stack import Stack, free_port, running_postgres
 
 _WAIT_SECONDS = 30
 _RUN_A_STACK = """
@@ -95,8 +96,16 @@ def test_a_start_that_is_broken_off_leaves_no_postgresql(server_directory: Path)
     assert started_with(mark) == []
 
 
+def test_the_stack_runs_in_a_long_path_with_a_space(tmp_path: Path) -> None:
+    """Longer than a Unix socket's path may be, as a checkout or a Mac's temporary folder can be."""
+    directory = tmp_path / "with space" / ("long" * 30)
+    directory.mkdir(parents=True)
+    with running_postgres(directory / "postgres") as postgres, psycopg.connect(postgres.url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
 @pytest.mark.usefixtures("state_file")
-def test_a_state_file_left_behind_is_no_running_stack(stack: Stack) -> None:
+def test_a_leftover_state_file_is_not_taken_for_a_running_stack(stack: Stack) -> None:
     """A `make local` that was killed leaves one; only a stack that answers is used."""
     assert state.running() is None
     with state.announced(stack, Deployment({"EventTopicArn": "arn"})):

@@ -8,28 +8,27 @@ import psycopg
 import pytest
 from botocore.exceptions import ClientError
 
-from local.deployment import BUILD, DeploymentError, build, deploy
+from local.deployment import DeploymentError, deploy
 from local.stack import Stack, create_database
 
 NAME = "life"
 
 
-def test_a_stack_is_created_updated_and_deleted(stack: Stack, tmp_path: Path) -> None:
+def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: Path, tmp_path: Path) -> None:
     """A failing migration fails the deployment, an update runs what is new, the event store outlives the stack."""
     url = create_database(stack, NAME)
-    build()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE notifications ()")
         with pytest.raises(DeploymentError, match="42P07: relation"):
-            deploy(stack, {"DatabaseUrl": url}, name="failing")
+            deploy(stack, {"DatabaseUrl": url}, name="failing", directory=built)
         connection.execute("DROP TABLE notifications")
 
-    deployment = deploy(stack, {"DatabaseUrl": url}, name=NAME)
+    deployment = deploy(stack, {"DatabaseUrl": url}, name=NAME, directory=built)
     first = configuration_of(stack, deployment["EventServiceFunctionName"])
     assert first["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
     assert first["Architectures"] == [{"aarch64": "arm64"}.get(platform.machine(), platform.machine())]
 
-    release = shutil.copytree(BUILD, tmp_path / "release")
+    release = shutil.copytree(built, tmp_path / "release")
     add_migration(release, "9001_widgets.sql", "CREATE TABLE widgets (id integer);")
     deploy(stack, {"DatabaseUrl": url, "LogLevel": "DEBUG"}, name=NAME, directory=release)
     updated = configuration_of(stack, deployment["EventServiceFunctionName"])

@@ -3,13 +3,13 @@
 import contextlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from event_service.adapters.event_items import to_item
-from event_service.merging import fold
-from event_service.pipeline import parse
+from event_service.domain.event import EventKey
+from event_service.merging import merge_requests
+from event_service.parse import parse
 from local.stack import Stack, create_database
 from tests.faults.scenarios import REFUSED_ITEM
 from tests.support.aws import function_environment, make_aws
@@ -73,8 +73,7 @@ class Lane:
         items = [to_item(event, event.occurred_at) for record in records if (event := parse(record).event)]
         for item in items:
             self.world.aws.dynamodb.put_item(TableName=self.world.aws.table, Item=item)
-        self.world.tables.announce_rebuild()
-        for requests in fold(items, _refuse):
+        for requests in merge_requests(items, frozenset(), _refuse):
             self.world.tables.merge(f"[{','.join(requests)}]")
 
     def requests(self) -> list[Request]:
@@ -114,8 +113,8 @@ class Lane:
             self.worker = None
 
 
-def _refuse(item: Mapping[str, Any], reason: Exception) -> None:
-    raise AssertionError(f"{item}: {reason}")
+def _refuse(key: EventKey, reason: str) -> None:
+    raise AssertionError(f"{key}: {reason}")
 
 
 @contextlib.contextmanager

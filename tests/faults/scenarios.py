@@ -74,7 +74,7 @@ def mixed() -> Scenario:
     )
     it.place["legacy-0"] = ("legacy", 0)
     cloud = wrapped(cloud_event(subject="cloud"))
-    it.place["/reminders/1"] = ("cloud", 0)
+    it.place["/reminders 1"] = ("cloud", 0)
     it.batch = [
         it.before[0],  # stored, applied and published already
         it.before[2],  # stored already
@@ -127,7 +127,7 @@ def refused() -> Scenario:
 
 
 def merged() -> Scenario:
-    """Events that a rebuild applied after their batch had died: the facts that they still lack are made of the rows."""
+    """Events that a rebuild applied after their batch had died: they get their facts when they are redelivered."""
     it = Scenario(cold=False)
     it.before = [it.event(CREATED, "told", 1)]
     it.merged = [it.event(CREATED, "untold", 2), it.event(DELETED, "told", 3)]

@@ -14,14 +14,13 @@ from event_service.api.models import KnownType
 from event_service.catalogue import document as catalogue
 from event_service.codec.instants import Instant
 from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, notification_id
-from event_service.domain.facts import Change, fact_of
+from event_service.domain.facts import FactKind, PendingFact, fact_of
 from event_service.handler import lambda_handler
 from event_service.history import __main__ as history
 from event_service.history import show
 from local.api import proxy_event, resources
-from tests.support.aws import Aws
-from tests.support.samples import published
 from tests.integration.adapters.test_event_history import EXACT, event, store
+from tests.support.aws import Aws, published
 from tests.support.messages import native, raw
 
 PATHS = resources()
@@ -102,11 +101,12 @@ def test_a_state_counts_the_commands_that_address_the_item(aws: Aws, pool: Threa
 def test_an_event_links_to_its_facts_and_a_fact_to_its_cause(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """With the paths of both, wherever an event is shown; an overtaken event has no fact."""
     causes = [event(10, item_id="a/b %"), event(20, item_id="a/b %", event_type="reminder:deleted")]
-    id_ = notification_id("user-a", "a/b %")
+    id_ = notification_id("user-a", "reminder", "a/b %")
     data = '{"itemType":"reminder","itemId":"a/b %","userId":"user-a"}'
+    kinds: tuple[FactKind, ...] = ("updated", "deleted")
     facts = [
-        fact_of(Change(*cause.key, change, id_, "user-a", None, data))
-        for cause, change in zip(causes, ("updated", "deleted"), strict=True)
+        fact_of(PendingFact(*cause.key, kind, id_, "user-a", None, data))
+        for cause, kind in zip(causes, kinds, strict=True)
     ]
     store(aws, pool, *causes, event(15, item_id="a/b %"), *facts)
     item = f"/items/reminder/{quote('a/b %', safe='')}"
@@ -148,8 +148,8 @@ def test_an_event_that_only_looks_like_a_fact_has_no_link(aws: Aws, pool: Thread
 def test_the_last_instant_has_a_path_too(aws: Aws, pool: ThreadPoolExecutor) -> None:
     """No instant follows it, so the path has no end."""
     last = replace(event(10), occurred_at=Instant("9999-12-31T23:59:59.999999Z"))
-    id_ = notification_id("user-a", "item-1")
-    store(aws, pool, last, fact_of(Change(*last.key, "created", id_, "user-a", None, '{"userId":"user-a"}')))
+    id_ = notification_id("user-a", "reminder", "item-1")
+    store(aws, pool, last, fact_of(PendingFact(*last.key, "created", id_, "user-a", None, '{"userId":"user-a"}')))
     (path,) = get("/items/reminder/item-1")[1]["event"]["factPaths"]
     assert get(path)[1]["events"][0]["causationId"] == "e10"
 
@@ -372,4 +372,4 @@ def test_ctrl_c_ends_a_timeline_without_a_traceback(
 
     monkeypatch.setattr(show, "render", interrupted)
     assert history.main(["reminder", "item-1"]) == 130
-    assert capsys.readouterr() == ("", "history: broken off; the same command goes on\n")
+    assert capsys.readouterr() == ("", "history: interrupted; run the same command again to resume\n")

@@ -28,7 +28,7 @@ def test_every_case_has_a_sample_and_every_sample_is_a_case() -> None:
 
 @every_sample
 @pytest.mark.parametrize("deliveries", [1, 2])
-def test_what_comes_of_a_sample(
+def test_a_sample_leads_to_what_the_table_says(
     name: str,
     deliveries: int,
     aws: Aws,
@@ -93,7 +93,7 @@ def test_three_samples_tell_a_life(names: list[str], aws: Aws, service_environme
 
 @every_sample
 def test_a_sample_is_what_lambda_delivers(name: str) -> None:
-    """Each record has the fields Lambda gives it, an id of its own, and the checksums SQS makes of it."""
+    """Each record has the fields that Lambda gives it, its own id, and the checksums that SQS computes."""
     names = {"messageId", "receiptHandle", "body", "attributes", "messageAttributes", "md5OfBody", "eventSource"}
     assert len({record["messageId"] for record in RECORDS[name]}) == len(RECORDS[name])
     for record in RECORDS[name]:

@@ -133,6 +133,7 @@ def soak(
         state.broken = breaks.broken
     progress("accounting for every event")
     audit(state)
+    state.world.close()
     return state
 
 
@@ -158,7 +159,7 @@ def _deliver(state: Soak, environment: dict[str, str], rng: random.Random) -> No
 
 
 def _collect_facts(state: Soak, workers: list[threading.Thread]) -> None:
-    """Receive what is published, until nobody publishes and nothing is left."""
+    """Receive what is published, until no worker publishes and the queue is empty."""
     while True:
         at_work = any(worker.is_alive() for worker in workers)
         facts = published(state.world.aws)

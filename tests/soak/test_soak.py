@@ -28,5 +28,6 @@ def test_the_audit_finds_what_is_missing(short: Soak) -> None:
     applied = next(event for event in short.stream.events.values() if event["eventType"] == "reminder:updated")
     short.stream.events["never sent"] = {**applied, "id": "never sent", "itemId": "x"}
     audit(short)
+    short.world.close()
     assert short.lost == 2
     assert sorted(problem.split()[0] for problem in short.problems) == ["event", "event", "fact", "row"]

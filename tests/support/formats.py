@@ -36,7 +36,7 @@ def native_text(event: Event) -> str:
 
 
 def cloud_event_text(event: Event) -> str:
-    source, _, name = event.id.rpartition("/")
+    source, _, name = event.id.rpartition(" ")
     body = {
         "specversion": "1.0",
         "id": name,
@@ -51,7 +51,7 @@ def cloud_event_text(event: Event) -> str:
 
 
 def legacy_wrapped(event: Event, indent: int | None = 2) -> Record:
-    """SNS's id is the event's; its time is the event's wherever that has none of its own."""
+    """The event's id is SNS's, and so is its time unless the event has its own."""
     envelope = {"Timestamp": event.occurred_at, "MessageId": event.id}
     return wrapped(legacy_text(event), legacy_attributes(event), indent=indent, **envelope)
 
@@ -79,12 +79,16 @@ ENCODERS: dict[str, Callable[[Event], Record]] = {
 
 
 def captured(name: str) -> dict[str, Record]:
-    """The captured messages of one file as Lambda would deliver them, by case."""
-    entries = json.loads((CAPTURES / name).read_text())
-    return {entry.get("case", name): _delivered(entry.get("message", entry)) for entry in entries}
+    """The captured messages of one file as Lambda would deliver them, by case; repeated cases are numbered."""
+    found: dict[str, Record] = {}
+    for number, entry in enumerate(json.loads((CAPTURES / name).read_text()), 1):
+        case = entry.get("case", name)
+        found[f"{case} {number}" if case in found else case] = _delivered(entry.get("message", entry))
+    return found
 
 
 def _delivered(message: dict[str, Any]) -> Record:
     sent = datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000).astimezone()
-    attributes = {n: v["StringValue"] for n, v in message.get("MessageAttributes", {}).items()}
+    # An empty value arrives as none at all.
+    attributes = {n: v["StringValue"] for n, v in message.get("MessageAttributes", {}).items() if "StringValue" in v}
     return raw(message["Body"], attributes, sent.isoformat()) | {"messageId": message["MessageId"]}

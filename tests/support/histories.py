@@ -18,7 +18,7 @@ from event_service.codec.instants import format_instant
 from event_service.config import DatabaseSettings
 from event_service.domain.event import Event
 from event_service.handler import lambda_handler
-from event_service.rebuild.segment import Job
+from event_service.rebuild.progress import RebuildJob
 from tests.support import event_items
 from tests.support.aws import Aws
 from tests.support.messages import Json, native, raw
@@ -42,10 +42,10 @@ HISTORIES = st.lists(
 )
 
 
-def rebuild_job(environment: dict[str, str], **options: Any) -> Job:
+def rebuild_job(environment: dict[str, str], **options: Any) -> RebuildJob:
     """A rebuild in two segments of what the function in this environment has stored."""
     database = DatabaseSettings(url=environment["DATABASE_URL"])
-    return Job(database, environment["EVENT_STORE_TABLE"], **{"segments": 2, **options})
+    return RebuildJob(database, environment["EVENT_STORE_TABLE"], **{"segments": 2, **options})
 
 
 def record(event_type: str, user: str, item: str, second: int, **fields: Any) -> Json:

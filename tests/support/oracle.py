@@ -5,6 +5,7 @@ order of delivery. Expected items, rows and facts are plain values to compare th
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 COMMANDS = {"notification:create", "notification:update", "notification:delete"}
+UPDATES = {"reminder:updated", "notification:update"}
 DELETIONS = {"reminder:deleted", "notification:delete"}
 KNOWN = COMMANDS | DELETIONS | {"reminder:created", "reminder:updated"}
 
@@ -57,22 +59,24 @@ class Event:
         return self.event_type in DELETIONS
 
     @property
-    def version(self) -> tuple[str, bool, str, str]:
-        """Greatest decides: time, deletion, id, pk; Python compares strings by code point (§5)."""
-        return (self.occurred_at, self.deletes, self.id, self.pk)
+    def precedence(self) -> tuple[str, int, str, str]:
+        """The greatest decides: time, kind, id, pk; Python compares strings by code point (§5)."""
+        return (self.occurred_at, 2 if self.deletes else self.event_type in UPDATES, self.id, self.pk)
 
 
 @dataclass
 class Row:
-    """One notification: its deciding event and the earliest time seen."""
+    """One notification: its deciding event, the earliest time seen, and whether subscribers believe that it lives."""
 
     decider: Event
     created_at: str
+    told_live: bool = False
 
     def expected(self) -> dict[str, Any]:
         event = self.decider
         return {
             "user_id": event.user_id,
+            "subject_type": "reminder",
             "item_id": event.item_id,
             "user_email": event.user_email,
             "item_type": event.item_type,
@@ -129,24 +133,24 @@ class Model:
         new = {(event.pk, event.sk): event for event in batch}
         new = {key: event for key, event in new.items() if key not in self.items}
         self.items |= new
-        for event in sorted(new.values(), key=lambda each: each.version):
+        for event in sorted(new.values(), key=lambda each: each.precedence):
             if event.known:
                 self._apply(event)
 
     def _apply(self, event: Event) -> None:
         row = self.rows.get((event.user_id, event.item_id))
         if row is None:
-            lived, row = False, Row(event, event.occurred_at)
+            row = Row(event, event.occurred_at)
             self.rows[event.user_id, event.item_id] = row
         else:
-            lived = not row.decider.deletes
             row.created_at = min(row.created_at, event.occurred_at)
-            if event.version < row.decider.version:
+            if event.precedence < row.decider.precedence:
                 return
             row.decider = event
-        if event.deletes and not lived:
+        if event.deletes and not row.told_live:
             return
-        verb = "deleted" if event.deletes else "updated" if lived else "created"
+        verb = "deleted" if event.deletes else "updated" if row.told_live else "created"
+        row.told_live = not event.deletes
         self.facts.append(Fact(f"notification:{verb}", event, row.created_at))
 
 
@@ -159,12 +163,21 @@ def modelled(batches: Iterable[Sequence[Event]]) -> Model:
 
 def notification_data(event: Event) -> dict[str, Any]:
     """`eventData` enriched as §6 says; without `userEmail` where the event has none (§6 leaves that open)."""
-    data = event.data
+    data: dict[str, Any] = storable(event.data)
     data.pop("userEmail", None)
     if event.user_email is not None:
         data["userEmail"] = event.user_email
     strings = {name: data[name] if isinstance(data.get(name), str) else "" for name in ("message", "url")}
     return data | strings | {"reminderId": event.item_id, "userId": event.user_id}
+
+
+def storable(value: Any) -> Any:
+    """A JSON value with U+FFFD for what PostgreSQL cannot hold in a text: NUL and lone surrogates (§2)."""
+    if isinstance(value, dict):
+        return {name: storable(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [storable(member) for member in value]
+    return re.sub("[\\0\ud800-\udfff]", "\ufffd", value) if isinstance(value, str) else value
 
 
 def exact_json(text: str | bytes) -> Any:

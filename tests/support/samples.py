@@ -34,7 +34,7 @@ REJECTIONS = {
     2: ("invalid_field", "eventData.date"),
     3: ("invalid_field", "itemType"),
     5: ("not_finite", "Message.eventData.notifyOffset"),
-    6: ("invalid_text", "Message.eventData.message"),
+    6: ("invalid_text", "Message.itemId"),
     7: ("too_deep", "Message"),
     8: ("number_out_of_range", "eventData.notifyOffset"),
     9: ("conflict", "id"),

@@ -14,7 +14,16 @@ from tests.support.oracle import Key, exact_json
 Row = dict[str, Any]
 
 # The columns that a row's deciding event determines (contract §6).
-DETERMINED = ("user_id", "item_id", "item_type", "deliver_at", "created_at", "updated_at", "deleted_at")
+DETERMINED = (
+    "user_id",
+    "subject_type",
+    "item_id",
+    "item_type",
+    "deliver_at",
+    "created_at",
+    "updated_at",
+    "deleted_at",
+)
 
 _AS_OBSERVER = "-c TimeZone=UTC -c DateStyle=ISO"
 
@@ -39,8 +48,20 @@ class Tables:
         return {(row["user_id"], row["item_id"]): row for row in self.query("SELECT * FROM notifications")}
 
     def rows_of_user(self, user: str) -> list[Row]:
-        """The notifications of a user, tombstones included, with all their columns, ordered by item."""
-        return self.query("SELECT * FROM notifications WHERE user_id = %s ORDER BY item_id", (user,))
+        """The notifications of a user, tombstones included, ordered by item.
+
+        With all their columns but `announced`: a deletion that arrives before its create is never announced.
+        """
+        found = self.query("SELECT * FROM notifications WHERE user_id = %s ORDER BY item_id", (user,))
+        return [{name: value for name, value in row.items() if name != "announced"} for row in found]
+
+    def wrongly_announced(self, user: str) -> list[Row]:
+        """The notifications of a user of which subscribers were last told something other than what the row says."""
+        return self.query(
+            "SELECT * FROM notifications WHERE user_id = %s AND CASE WHEN deleted_at IS NULL"
+            " THEN announced IS DISTINCT FROM decided_by ELSE (announced).effect <> 'delete' END",
+            (user,),
+        )
 
     def view(self) -> list[Row]:
         """What the notification-scheduler can read."""
@@ -73,7 +94,7 @@ class Tables:
 
     def empty(self) -> None:
         """Return to the state of a migrated database."""
-        self.query("TRUNCATE notifications, outbox, merges")
+        self.query("TRUNCATE notifications, outbox")
 
     def refuse_rows_of(self, item_id: str) -> None:
         """Make PostgreSQL refuse every row of an item."""
@@ -96,14 +117,11 @@ class Tables:
         """Apply events as a rebuild does."""
         self.query("SELECT merge_notifications('notifications', %s::json)::text", (events_json,))
 
-    def announce_rebuild(self) -> None:
-        """Note that a rebuild has run, as it does itself."""
-        self.query("INSERT INTO merges DEFAULT VALUES")
-
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; the next statement opens another."""
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
 
 
 def execute(url: str, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -114,8 +132,9 @@ def execute(url: str, statement: str, parameters: Sequence[Any] = ()) -> list[tu
 
 
 def printed_rows(url: str) -> list[tuple[Any, ...]]:
-    """The notifications as PostgreSQL prints them, to the byte."""
-    return execute(url, "SELECT n::text FROM notifications AS n ORDER BY id")
+    """The notifications exactly as PostgreSQL prints them, without what does not follow from the stored events."""
+    not_compared = "'{announced, due_at, query_missed, queried_at}'::text[]"
+    return execute(url, f"SELECT (to_jsonb(n) - {not_compared})::text FROM notifications AS n ORDER BY id")
 
 
 def lose_rows(url: str) -> None:
@@ -135,12 +154,12 @@ def count_notifications(url: str) -> int:
 
 def deciding_events(url: str) -> list[tuple[str, str, bool]]:
     """Of each notification its id, the id of its deciding event, and whether that deleted it."""
-    found = execute(url, "SELECT id::text, event_id, deleted_at IS NOT NULL FROM notifications")
+    found = execute(url, "SELECT id::text, (decided_by).event_id, deleted_at IS NOT NULL FROM notifications")
     return [(str(id_), str(event_id), bool(deleted)) for id_, event_id, deleted in found]
 
 
 def comparable(row: Row) -> Row:
-    """The columns of `DETERMINED` and the data; NULL and '' both mean that there is no e-mail address."""
+    """The columns of `DETERMINED` and the data; NULL and '' both mean no e-mail address."""
     data = dict(row["notification_data"])
     if not row["user_email"]:
         data.pop("userEmail", None)

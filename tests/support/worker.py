@@ -123,7 +123,7 @@ def _serve(
         log = io.StringIO()
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             if delivery.cold:
-                database = handler.build(Settings.from_environment(os.environ)).stages.notifications.database
+                database = handler.build(Settings.from_environment(os.environ)).backends.relay.notifications.database
                 if database._connection is not None:
                     database._connection.close()
                     database._connection = None

@@ -188,8 +188,8 @@ def without_ids(body: dict[str, Any], notification_id: str) -> dict[str, Any]:
     data = dict(body["eventData"])
     assert (body["itemId"], data.pop("id")) == (notification_id, notification_id)
     assert uuid.UUID(body["id"]).version == 5
-    email = body.get("userEmail") or None
-    data["userEmail"] = data.get("userEmail") or None
+    email = body.get("userEmail")
+    data["userEmail"] = data.get("userEmail")
     if email is None and data["notificationData"]:
         data["notificationData"] = {k: v for k, v in data["notificationData"].items() if k != "userEmail"}
     rest = {name: value for name, value in body.items() if name not in {"id", "itemId", "eventData"}}

@@ -8,6 +8,8 @@ from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+# The secret with which the function connects: never the master's.
+ROLE_SECRET = {"Fn::If": ["CreateDatabase", {"Ref": "DatabaseRoleSecret"}, {"Ref": "DatabaseSecretArn"}]}
 
 
 class NoManagedPolicies:
@@ -26,7 +28,8 @@ def source() -> Any:
 def template() -> Any:
     """The transformed template, with the defaults of its parameters where SAM wants values."""
     parsed = yaml_parse(TEMPLATE.read_text())
-    for name in ("EventServiceFunction", "MigrationFunction", "ReadApiFunction", "DependenciesLayer"):
+    functions = ("EventServiceFunction", "MigrationFunction", "ReadApiFunction", "SweeperFunction")
+    for name in (*functions, "DependenciesLayer"):
         properties = parsed["Resources"][name]["Properties"]
         properties["CodeUri" if "CodeUri" in properties else "ContentUri"] = "s3://bucket/key"
     with pytest.MonkeyPatch.context() as environment:

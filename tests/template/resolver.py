@@ -107,3 +107,7 @@ def _put_in(value: Any, conditions: Any, values: Mapping[str, str]) -> Any:
 def is_pseudo(name: str) -> bool:
     """Tell whether CloudFormation itself has a value of this name."""
     return name.startswith(_PSEUDO)
+
+
+def properties(resources: Any, name: str) -> Any:
+    return resources[name]["Properties"]

@@ -93,7 +93,7 @@ def test_requests_go_to_the_configured_endpoint(
 
 
 def test_without_a_region_the_start_fails(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no endpoint to send to."""
+    """Without a region, no endpoint is known."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     with pytest.raises(NoRegionError):
         make_transport(session, "sns")

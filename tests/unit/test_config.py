@@ -30,7 +30,7 @@ def test_a_missing_variable_is_named(name: str) -> None:
 @pytest.mark.parametrize("value", ["-1", "1.5", "ten", "\u0661"])
 def test_what_must_be_a_number_is_one(name: str, value: str) -> None:
     """The message names the variable."""
-    with pytest.raises(ConfigurationError, match=f"^{name} is no whole number"):
+    with pytest.raises(ConfigurationError, match=f"^{name} is not a whole number"):
         Settings.from_environment(COMPLETE | {name: value})
 
 

@@ -7,7 +7,7 @@ from event_service.domain.envelope import open_envelope
 from event_service.domain.event import Event
 from event_service.domain.formats import read_event
 from event_service.errors import Rejected
-from event_service.pipeline import parse
+from event_service.parse import parse
 from tests.support.messages import ADDRESS, CREATED, cloud_event, legacy, native, raw, reminder_data, wrapped
 
 Json = dict[str, Any]
@@ -57,7 +57,7 @@ def test_the_body_of_a_native_event_wins_over_its_attributes() -> None:
 def test_a_cloud_event_needs_no_attributes() -> None:
     """Its id is source and id; its subject is the item."""
     event = read(raw(cloud_event()))
-    assert (event.id, event.item_id, event.user_id) == ("/reminders/1", "item-1", "user-a")
+    assert (event.id, event.item_id, event.user_id) == ("/reminders 1", "item-1", "user-a")
     assert event.occurred_at == "2026-11-23T06:00:00.000000Z"
     assert json.loads(event.data) == reminder_data()
 
@@ -84,15 +84,22 @@ def test_event_data_is_kept_as_it_came() -> None:
         (wrapped(legacy(), "reminder:deleted"), PUBLISHED),
         (
             wrapped(legacy(eventData={"updatedAt": "2027-01-01T00:00:00Z"}), "reminder:deleted"),
-            "2027-01-01T00:00:00.000000Z",
+            PUBLISHED,
         ),
+        (wrapped(legacy(eventData=reminder_data(updatedAt="2027-01-01T00:00:00Z")), CREATED), PUBLISHED),
+        (raw(legacy(eventData=reminder_data(updatedAt="9999-12-31T23:59:59Z")), "reminder:updated"), SENT),
+        (raw(legacy(eventData=reminder_data(updatedAt="1969-12-31T23:59:59Z")), CREATED), SENT),
+        (wrapped(legacy(), "order:placed", Timestamp="2026-11-23T12:00:00Z"), "2026-11-23T12:00:00.999999Z"),
+        (raw(legacy(), {"eventType": "order:placed", "firstSentAt": "1795416846438"}), "2026-11-23T06:54:06.438000Z"),
+        (wrapped(legacy(), {"eventType": "order:placed", "firstSentAt": "1795416846438"}), PUBLISHED),
         (wrapped(legacy(), "notification:delete"), PUBLISHED),
         (wrapped(legacy(), CREATED, Timestamp="never"), UPDATED_AT),
         (raw(legacy(occurredAt="2026-01-01T00:00:00Z"), CREATED), "2026-01-01T00:00:00.000000Z"),
+        (raw(native(occurredAt="2026-11-24T12:00:00Z")), "2026-11-24T12:00:00.000000Z"),
     ],
 )
 def test_when_an_event_occurred(record: Json, occurred_at: str) -> None:
-    """Its own time; else the producer's clock for the known types; else the envelope's; for a deletion the later."""
+    """Its own time; else the producer's clock, at most the envelope's time, for changes; else the envelope's time."""
     assert read(record).occurred_at == occurred_at
 
 
@@ -108,18 +115,22 @@ def test_when_an_event_occurred(record: Json, occurred_at: str) -> None:
         (raw({**legacy(), "eventData": "x"}, CREATED), "eventData"),
         (raw({**legacy(), "eventData": None}, CREATED), "eventData"),
         (raw(legacy()), "eventType"),
-        (raw(legacy(), "reminder"), "eventType"),
-        (raw(legacy(), "Reminder:created"), "eventType"),
+        (raw(legacy(), "reminder"), "itemType"),
+        (raw(legacy(), "Reminder:created"), "itemType"),
+        (raw(legacy(), "a" * 65 + ":b"), "itemType"),
         (raw(legacy(), "reminder:created\n"), "eventType"),
-        (raw(legacy(), "a:" + "b" * 63), "eventType"),
+        (raw(legacy(), "1st:created"), "eventType"),
+        (raw(legacy(), "a:" + "b" * 127), "eventType"),
+        (raw(legacy(), {"eventType": "placed", "eventItemType": "Order"}), "itemType"),
         (raw(legacy(), {"eventType": "reminder:created", "eventItemType": "order"}), "itemType"),
         (raw(native(itemType="order")), "itemType"),
         (raw(native(itemType="")), "itemType"),
         (raw(native(occurredAt=...)), "occurredAt"),
         (raw(native(occurredAt="soon")), "occurredAt"),
+        (raw(native(occurredAt="2026-11-24T12:00:00.001Z")), "occurredAt"),
+        (raw(cloud_event(time="9999-12-31T23:59:59Z")), "occurredAt"),
         (raw(native(id="")), "id"),
         (raw(native(id=1)), "id"),
-        (raw(native() | {"id": None}), "id"),
         (raw(native(id="x" * 257)), "id"),
         (raw(native(id="\u20ac" * 301)), "id"),
         (raw(native(causationId=1)), "causationId"),
@@ -151,7 +162,15 @@ def test_a_field_that_is_missing_empty_or_ill_typed_is_named(record: Json, field
         raw(legacy(userId="x" * 256, itemId="\u20ac" * 256), CREATED),
         raw(native(id="\u20ac" * 256, causationId=...) | {"causationId": None}),
         raw(native(id="x" * 256, itemType="reminder")),
-        raw(legacy(), "a:" + "b" * 62),
+        raw(legacy(), "a:" + "b" * 126),
+        raw(legacy(), {"eventType": "com.example/Order-Placed", "eventItemType": "order"}),
+        raw(legacy(), {"eventType": "placed", "eventItemType": "order"}),
+        raw(native(itemType=None, userEmail=None, causationId=None, specversion=None)),
+        raw(native(id=None, occurredAt=None)),
+        raw(native(eventType=None), CREATED),
+        raw(cloud_event(itemtype=None, causationid=None)),
+        raw(legacy(), CREATED) | {"attributes": None},
+        raw(native()) | {"attributes": None, "messageAttributes": None},
         raw(legacy(), {"eventType": "order.item-2:placed_again", "eventItemType": "order.item-2"}),
         raw(cloud_event(itemtype="reminder"), "order:placed"),
         raw(legacy() | {"Type": "Note"}, CREATED),
@@ -162,7 +181,7 @@ def test_what_the_contract_allows_is_read(record: Json) -> None:
     assert read(record).user_id
 
 
-def test_every_problem_is_told_and_no_value() -> None:
+def test_every_problem_is_reported_without_values() -> None:
     """A producer sees at once what is wrong, and the log no personal data."""
     body = {"userId": 1, "userEmail": ["bob@example.com"], "itemId": "", "eventData": {}}
     with pytest.raises(Rejected) as caught:
@@ -172,7 +191,7 @@ def test_every_problem_is_told_and_no_value() -> None:
     assert "bob" not in text
 
 
-def test_a_message_that_is_not_json_is_told_from_a_body_that_is_not() -> None:
+def test_a_message_that_is_not_json_is_distinguished_from_such_a_body() -> None:
     """The field says which of the two documents is at fault."""
     assert rejection(wrapped("{", CREATED)) == ("not_json", "Message")
     assert rejection(raw("{", CREATED)) == ("not_json", "body")
@@ -181,10 +200,10 @@ def test_a_message_that_is_not_json_is_told_from_a_body_that_is_not() -> None:
 def test_a_record_that_brings_out_a_bug_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reason has the place and not the text, which may quote the event."""
 
-    def buggy(_: Any) -> None:
+    def buggy(*_: Any) -> None:
         raise KeyError("alice@example.com")
 
-    monkeypatch.setattr("event_service.pipeline.project", buggy)
+    monkeypatch.setattr("event_service.parse.project", buggy)
     entry = parse(raw(legacy(), CREATED))
     assert entry.error is not None
     assert entry.error.reason == "internal"

@@ -7,10 +7,12 @@ import pytest
 from event_service.adapters.event_store import EventStore
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.postgres import Database
-from event_service.adapters.topic import Publisher
+from event_service.adapters.topic import Topic
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
-from event_service.pipeline import Stages, parse, process
+from event_service.parse import parse
+from event_service.pipeline import Backends, process
+from event_service.relay import Relay
 from tests.support.messages import CREATED, legacy, raw
 
 
@@ -23,16 +25,12 @@ def test_parsing_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("event_service.pipeline.parse", slow)
     with ThreadPoolExecutor(1) as pool:
-        stages = Stages(
+        relay = Relay(
             event_store=EventStore(None, "table", pool),
             notifications=Notifications(Database(DatabaseSettings(), lambda: None, pool)),
-            publisher=Publisher(None, "topic", pool),
+            topic=Topic(None, "topic", pool),
             background=pool,
         )
         bad, good = raw("not JSON"), raw(legacy(), CREATED)
-        report = process(
-            [bad, good, good, bad],
-            stages,
-            Deadline.after(0.3),
-        )
-    assert [entry.error and entry.error.reason for entry in report.entries] == ["not_json", *["deadline"] * 3]
+        result = process([bad, good, good, bad], Backends(relay), Deadline.after(0.3))
+    assert [outcome.error and outcome.error.reason for outcome in result.outcomes] == ["not_json", *["deadline"] * 3]

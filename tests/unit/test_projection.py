@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from event_service.domain.envelope import open_envelope
-from event_service.domain.event import Event, notification_id
+from event_service.domain.event import KNOWN_TYPES, Event, notification_id
 from event_service.domain.facts import (
     MAX_MESSAGE_BYTES,
-    Change,
+    PendingFact,
     fact_of,
     may_be_truncated,
     message_of,
@@ -27,15 +27,19 @@ def event(data: dict[str, Any] | str, event_type: str = "reminder:created", **fi
     return read_event(open_envelope(raw(text(legacy(**fields, eventData=0)).replace(":0", f":{written}"), event_type)))
 
 
+def project_event(event: Event) -> str:
+    return project(event, KNOWN_TYPES[event.event_type])
+
+
 def projected(*args: Any, **fields: Any) -> Any:
-    return json.loads(project(event(*args, **fields)))
+    return json.loads(project_event(event(*args, **fields)))
 
 
-ID = notification_id("user-a", "item-1")
+ID = notification_id("user-a", "reminder", "item-1")
 
 
-def change(notification: str, sk: str = "2026-11-23T06:54:06.410000Z#event#1") -> Change:
-    return Change("reminder#item-1", sk, "updated", ID, "user-a", "alice@example.com", notification)
+def change(notification: str, sk: str = "2026-11-23T06:54:06.410000Z#event#1") -> PendingFact:
+    return PendingFact("reminder#item-1", sk, "updated", ID, "user-a", "alice@example.com", notification)
 
 
 def test_a_notification_is_the_reminder_enriched() -> None:
@@ -51,7 +55,7 @@ def test_a_notification_is_the_reminder_enriched() -> None:
         "message": "",
     }
     assert notification == {
-        "id": notification_id("user-a", "item-1"),
+        "id": notification_id("user-a", "reminder", "item-1"),
         "userId": "user-a",
         "userEmail": "alice@example.com",
         "itemType": "reminder",
@@ -63,7 +67,7 @@ def test_a_notification_is_the_reminder_enriched() -> None:
 
 @pytest.mark.parametrize("value", [None, 5, ["x"], {"a": 1}])
 def test_an_ill_typed_message_or_url_counts_as_absent(value: Any) -> None:
-    """A null would be retried for ever by the notification-service."""
+    """The notification-service would retry a null forever."""
     data = projected(DATA | {"message": value, "url": value})["notificationData"]
     assert (data["message"], data["url"]) == ("", "")
 
@@ -71,11 +75,12 @@ def test_an_ill_typed_message_or_url_counts_as_absent(value: Any) -> None:
 def test_no_digit_of_a_number_is_lost_on_the_way_into_a_notification() -> None:
     """Other members are taken over as text."""
     text = '{"date":"2026-11-23T08:00:00Z","n":123456789012345678901234567890.10,"message":"m"}'
-    assert '"n":123456789012345678901234567890.10' in project(event(text))
+    assert '"n":123456789012345678901234567890.10' in project_event(event(text))
 
 
 @pytest.mark.parametrize(
-    ("date", "problem"), [(None, "is missing"), (5, "no RFC 3339"), ("+060000-01-01T00:00:00.000Z", "no RFC 3339")]
+    ("date", "problem"),
+    [(None, "is missing"), (5, "not an RFC 3339"), ("+060000-01-01T00:00:00.000Z", "not an RFC 3339")],
 )
 def test_a_reminder_without_a_usable_date_is_rejected(date: Any, problem: str) -> None:
     """The error names the field."""
@@ -92,8 +97,8 @@ def test_a_deletion_needs_no_date() -> None:
 
 def test_the_id_of_a_notification_depends_on_user_and_item_alone() -> None:
     """And tells ("a", "bc") from ("ab", "c")."""
-    assert notification_id("a", "bc") == notification_id("a", "bc") != notification_id("ab", "c")
-    assert notification_id("a\n", "b") != notification_id("a", "\nb")
+    assert notification_id("a", "s", "bc") == notification_id("a", "s", "bc") != notification_id("ab", "s", "c")
+    assert notification_id("a\n", "s", "b") != notification_id("a", "s", "\nb")
 
 
 def test_a_fact_is_the_same_whenever_it_is_made() -> None:
@@ -107,7 +112,7 @@ def test_a_fact_is_the_same_whenever_it_is_made() -> None:
 
 def test_a_message_is_a_native_event_that_the_service_reads_back() -> None:
     """The same event, the same key."""
-    fact = fact_of(change('{"userId":"user-a","itemId":"item-1","n":1.10}'))
+    fact = fact_of(change('{"userId":"user-a","itemType":"reminder","itemId":"item-1","n":1.10}'))
     message = message_of(fact)
     assert message.attributes == {
         "eventItemType": "notification",
@@ -132,7 +137,7 @@ def test_a_fact_too_large_for_sns_goes_out_without_its_data() -> None:
 
 
 @pytest.mark.parametrize("character", ["a", "\u20ac", "\U0001f600", "\uffff", "\x7f"])
-def test_whether_a_fact_may_be_truncated_is_told_beforehand(character: str) -> None:
+def test_whether_a_fact_may_be_truncated_is_known_beforehand(character: str) -> None:
     """Whatever its characters weigh on the wire: none that is truncated was expected whole."""
     for count in range(40_000, 262_144, 2_000):
         fact = fact_of(change(json.dumps({"notificationData": character * count}, ensure_ascii=False)))

@@ -72,6 +72,6 @@ DOCUMENTS = st.recursive(
 
 @given(st.dictionaries(KEYS, DOCUMENTS, max_size=4))
 def test_erasing_twice_is_erasing_once(data: Any) -> None:
-    """So what was broken off can be done again, and verified."""
+    """So an interrupted erasure can be repeated, and verified."""
     once = redact(json.dumps(data))
     assert redact(once) == once

@@ -11,10 +11,12 @@ from moto import mock_aws
 
 from event_service.adapters import postgres as database_module
 from event_service.adapters.aws import make_client
+from event_service.adapters.batching import EntryRefused
 from event_service.adapters.postgres import Database, connection_parameters
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
-from tests.support.service_database import database_at, database_with
+from event_service.errors import Unavailable
+from tests.integration.adapters.service_database import database_at, database_with
 
 
 @pytest.fixture
@@ -57,8 +59,9 @@ def test_a_statement_that_does_not_end_is_given_up_at_the_deadline(database: Dat
     """And the connection with it; the next statement has a new one."""
     first = backend(database)
     started = time.monotonic()
-    with pytest.raises(psycopg.OperationalError):
+    with pytest.raises(Unavailable) as caught:
         query(database, "SELECT pg_sleep(30)", seconds=1)
+    assert caught.value.retryable
     assert time.monotonic() - started < 10
     assert backend(database) != first
 
@@ -67,8 +70,9 @@ def test_a_server_that_never_answers_costs_bounded_time(silent_port: int) -> Non
     """The limit on connecting is ours."""
     database = database_at(f"postgresql://u@127.0.0.1:{silent_port}/d")
     started = time.monotonic()
-    with pytest.raises(psycopg.OperationalError):
+    with pytest.raises(Unavailable) as caught:
         query(database, "SELECT 1")
+    assert (caught.value.reason, caught.value.retryable) == ("notifications", True)
     assert time.monotonic() - started < 10
 
 
@@ -77,7 +81,7 @@ def test_several_addresses_share_what_is_left_of_the_invocation(silent_port: int
     hosts, ports = ",".join(["127.0.0.1"] * 5), ",".join([str(silent_port)] * 5)
     database = database_at(f"postgresql://u@/d?host={hosts}&port={ports}")
     started = time.monotonic()
-    with pytest.raises(psycopg.OperationalError, match="no connection in time"):
+    with pytest.raises(Unavailable, match="no connection in time"):
         query(database, "SELECT 1", seconds=1)
     assert time.monotonic() - started < 2
 
@@ -91,7 +95,7 @@ def test_a_secret_that_is_not_answered_costs_no_more_than_is_left() -> None:
 
     settings = DatabaseSettings(secret_arn="arn", host="localhost", name="events")
     started = time.monotonic()
-    with pytest.raises(psycopg.OperationalError, match="no connection in time"):
+    with pytest.raises(Unavailable, match="no connection in time"):
         query(database_with(settings, Secrets), "SELECT 1", seconds=0.5)
     assert time.monotonic() - started < 2
 
@@ -106,7 +110,7 @@ def test_a_connection_that_comes_too_late_is_closed(database_url: str, monkeypat
         return opened[0]
 
     monkeypatch.setattr(database_module, "connect", connect)
-    with pytest.raises(psycopg.OperationalError, match="no connection in time"):
+    with pytest.raises(Unavailable, match="no connection in time"):
         query(database_at(database_url), "SELECT 1", seconds=0.1)
     waited_until = time.monotonic() + 20
     while not (opened and opened[0].closed):
@@ -115,11 +119,51 @@ def test_a_connection_that_comes_too_late_is_closed(database_url: str, monkeypat
 
 
 def test_a_refused_statement_leaves_the_connection_as_it_is(database: Database) -> None:
-    """It is no reason to connect again."""
+    """The statement fails; the connection is kept."""
     first = backend(database)
-    with pytest.raises(psycopg.errors.DivisionByZero):
+    with pytest.raises(EntryRefused, match=r"^DivisionByZero \(22012\)$") as caught:
         query(database, "SELECT 1 / 0")
+    assert not caught.value.error.retryable
     assert backend(database) == first
+
+
+def test_a_refused_statement_is_described_without_its_values(database: Database) -> None:
+    """PostgreSQL's own message quotes them."""
+    with pytest.raises(EntryRefused, match=r"^InvalidTextRepresentation \(22P02\)$"):
+        query(database, "SELECT 'alice@example.com'::integer")
+
+
+def test_a_deadlock_can_be_tried_again(database: Database) -> None:
+    """No row is to blame for it, so the rows are not searched for one that is."""
+    with pytest.raises(Unavailable, match=r"^DeadlockDetected \(40P01\)$") as caught:
+        query(database, "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$")
+    assert caught.value.retryable
+
+
+def test_a_lock_that_another_session_holds_is_the_fault_of_one_row(database: Database) -> None:
+    """So the rows are tried in halves; the locked one can be tried again."""
+    with pytest.raises(EntryRefused, match=r"^a lock is held by another session$") as caught:
+        query(database, "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '55P03'; END $$")
+    assert caught.value.error.retryable
+
+
+@pytest.mark.parametrize("state", ["28000", "3D000", "42501", "42883"])
+def test_a_misconfigured_database_is_not_tried_again_at_once(database: Database, state: str) -> None:
+    """And no row is searched for: wrong credentials, database, privileges or a missing function fail every one."""
+    with pytest.raises(Unavailable, match=rf"\({state}\)") as caught:
+        query(database, f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{state}'; END $$")
+    assert not caught.value.retryable
+
+
+def test_a_session_does_not_depend_on_the_defaults_of_its_database(database: Database, database_url: str) -> None:
+    """Only what differs is set: each SET pins the connection of an RDS Proxy."""
+    settings = {"TimeZone": "Asia/Tokyo", "default_transaction_isolation": "serializable", "synchronous_commit": "off"}
+    with psycopg.connect(database_url, autocommit=True) as other:
+        for name, value in settings.items():
+            other.execute(f"ALTER DATABASE {other.info.dbname} SET {name} = '{value}'".encode())
+    names = ("TimeZone", "default_transaction_isolation", "synchronous_commit")
+    values = ", ".join(f"current_setting('{name}')" for name in names)
+    assert query(database, f"SELECT {values}") == [("UTC", "read committed", "on")]
 
 
 def test_a_writer_that_became_a_reader_is_left(database: Database) -> None:

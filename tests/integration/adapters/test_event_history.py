@@ -10,15 +10,15 @@ import pytest
 from event_service.adapters.aws import make_client
 from event_service.adapters.event_history import EventHistory
 from event_service.adapters.event_items import to_item
-from event_service.adapters.event_store import EventStore
+from event_service.adapters.event_store import Appended, EventStore
 from event_service.adapters.paging import InvalidCursor, Span
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, notification_id
-from event_service.domain.facts import Change, fact_of
+from event_service.domain.facts import FactKind, PendingFact, fact_of
 from event_service.domain.state import state_at
-from tests.support.aws import Aws
 from tests.integration.adapters.test_event_store import EVENT, Faulty
+from tests.support.aws import Aws
 
 LATER = Deadline.after(3600)
 LONE_SURROGATE = "WyJwayIsICJyZW1pbmRlciNpdGVtLTEiLCAicmVtaW5kZXIjaXRlbS0xIiwgIlx1ZDgwMCJd"
@@ -44,7 +44,7 @@ def history(aws: Aws, pool: ThreadPoolExecutor, client: Faulty) -> EventHistory:
 def store(aws: Aws, pool: ThreadPoolExecutor, *events: Event) -> None:
     client = make_client(botocore.session.get_session(), "dynamodb")
     outcomes = EventStore(client, aws.table, pool).append(events, Deadline.after(120))
-    assert set(outcomes) == {"stored"}
+    assert all(isinstance(outcome, Appended) and outcome.is_new for outcome in outcomes)
 
 
 def event(number: int, **changes: Any) -> Event:
@@ -200,20 +200,23 @@ def test_commands_are_among_the_events_of_their_item(
 def test_the_facts_of_events_are_found_by_their_keys(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
-    """One request for a hundred possible keys; what has no stored fact is not in the result."""
+    """One request for a hundred possible keys; an overtaken event has no fact."""
     deleted = event(60, event_type="reminder:deleted")
-    causes = {event(10): "created", event(20): "updated", deleted: "deleted"}
-    id_ = notification_id(EVENT.user_id, EVENT.item_id)
+    causes: dict[Event, FactKind] = {event(10): "created", event(20): "updated", deleted: "deleted"}
+    id_ = notification_id(EVENT.user_id, "reminder", EVENT.item_id)
     facts = {
-        cause.key: fact_of(Change(*cause.key, change, id_, "user-a", None, "{}")) for cause, change in causes.items()
+        cause.key: fact_of(PendingFact(*cause.key, kind, id_, "user-a", None, "{}")) for cause, kind in causes.items()
     }
     overtaken = [event(number) for number in range(20, 60)][1:]
     store(aws, pool, *causes, *overtaken, event(61, event_type="reminder:seen"), *facts.values())
     page = history.item_page(EVENT.pk, Span(), limit=100, deadline=LATER)
     client.requests.clear()
-    assert history.facts_of(page.events, LATER) == {cause: [fact.key] for cause, fact in facts.items()}
+    found = history.facts_of(page.events, LATER)
+    assert found == {(each.pk, each.sk): [] for each in page.events} | {
+        cause: [fact.key] for cause, fact in facts.items()
+    }
     assert client.requests == ["batch_get_item"]
-    assert history.facts_of(page.events[-1:], LATER) == {}
+    assert [*history.facts_of(page.events[-1:], LATER).values()] == [[]]  # without an effect, it cannot have one
     assert client.requests == ["batch_get_item"]
 
 
@@ -221,7 +224,9 @@ def test_keys_that_dynamodb_left_unread_are_read_again(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
     """It answers with what it had capacity for."""
-    fact = fact_of(Change(*EVENT.key, "created", notification_id("user-a", "item-1"), "user-a", None, "{}"))
+    fact = fact_of(
+        PendingFact(*EVENT.key, "created", notification_id("user-a", "reminder", "item-1"), "user-a", None, "{}")
+    )
     store(aws, pool, EVENT, fact)
     (stored,) = history.item_page(EVENT.pk, Span(), limit=1, deadline=LATER).events
     unread = [{"pk": {"S": fact.pk}, "sk": {"S": fact.sk}}]

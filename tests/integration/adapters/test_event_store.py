@@ -69,7 +69,14 @@ def items(aws: Aws) -> list[Any]:
 
 
 def append(store: EventStore, *events: Event, seconds: float = 20) -> list[str | RecordError]:
-    return [*store.append(events, Deadline.after(seconds))]
+    """Append events and return what became of each."""
+    outcomes = store.append(events, Deadline.after(seconds))
+    for event, outcome in zip(events, outcomes, strict=True):
+        assert isinstance(outcome, RecordError) or outcome.event == event
+    return [
+        outcome if isinstance(outcome, RecordError) else "stored" if outcome.is_new else "duplicate"
+        for outcome in outcomes
+    ]
 
 
 def test_an_event_is_stored_once(store: EventStore, aws: Aws) -> None:
@@ -141,15 +148,21 @@ def test_large_events_are_spread_over_requests(aws: Aws, pool: ThreadPoolExecuto
     assert [data_of(item) for item in items(aws)] == [event.data for event in sorted(events, key=lambda e: e.id)]
 
 
-def test_a_throttled_statement_inside_a_successful_answer_is_tried_again(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Its first try may even have stored the event: then it is a duplicate."""
+def test_a_throttled_statement_inside_a_successful_answer_can_be_tried_again(
+    aws: Aws, pool: ThreadPoolExecutor
+) -> None:
+    """It fails alone; the first attempt may even have stored the event: then it is a duplicate."""
     answers = iter([{"Error": {"Code": "ThrottlingError", "Message": "slow down"}}])
 
     def throttle_once(answer: Any) -> Any:
         return {"Responses": [next(answers, answer["Responses"][0]), *answer["Responses"][1:]]}
 
-    client = Faulty(lean_client(), batch_execute_statement=throttle_once)
-    assert append(EventStore(client, aws.table, pool), EVENT, replace(EVENT, id="event-2")) == ["duplicate", "stored"]
+    store = EventStore(Faulty(lean_client(), batch_execute_statement=throttle_once), aws.table, pool)
+    throttled, neighbour = append(store, EVENT, replace(EVENT, id="event-2"))
+    assert isinstance(throttled, Unavailable)
+    assert (str(throttled), throttled.retryable) == ("answered ThrottlingError", True)
+    assert neighbour == "stored"
+    assert append(store, EVENT) == ["duplicate"]
 
 
 def test_a_refused_statement_fails_alone(aws: Aws, pool: ThreadPoolExecutor) -> None:
@@ -161,21 +174,24 @@ def test_a_refused_statement_fails_alone(aws: Aws, pool: ThreadPoolExecutor) -> 
     client = Faulty(lean_client(), batch_execute_statement=refuse_first)
     refused, stored = append(EventStore(client, aws.table, pool), EVENT, replace(EVENT, id="event-2"))
     assert isinstance(refused, Unavailable)
-    assert str(refused) == "answered AccessDenied"
+    assert (str(refused), refused.retryable) == ("answered AccessDenied", False)
     assert stored == "stored"
     assert client.requests == ["batch_execute_statement"]
 
 
-def test_an_unread_duplicate_is_not_taken_for_one(aws: Aws, pool: ThreadPoolExecutor) -> None:
-    """Without its payload nobody knows: it goes back to the queue."""
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_unread_duplicate_is_not_taken_for_one(aws: Aws, pool: ThreadPoolExecutor, listed: bool) -> None:
+    """Without the stored payload it cannot be compared: another attempt reads it, listed as unread or not."""
+    unread = {aws.table: {"Keys": [{"pk": {"S": EVENT.pk}, "sk": {"S": EVENT.sk}}]}}
     client = Faulty(
         lean_client(),
-        batch_get_item=lambda answer: answer | {"Responses": {}},
+        batch_get_item=lambda answer: answer | {"Responses": {}, "UnprocessedKeys": unread if listed else {}},
     )
     store = EventStore(client, aws.table, pool)
     assert append(store, EVENT) == ["stored"]
     (outcome,) = append(store, EVENT)
     assert isinstance(outcome, Unavailable)
+    assert outcome.retryable
 
 
 def test_an_unknown_table_fails_every_event(store: EventStore) -> None:

@@ -4,19 +4,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
 
-from event_service.adapters.notifications import Notifications, ToApply
+from event_service.adapters.notifications import Notifications, ProjectedEvent
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
-from event_service.domain.event import Event
-from event_service.domain.facts import Change
+from event_service.domain.event import KNOWN_TYPES, Event, KnownType, precedence
+from event_service.domain.facts import PendingFact
 from event_service.domain.projection import project
-from event_service.errors import Unavailable
-from tests.support.service_database import database_at
+from event_service.errors import RecordError, Unavailable
+from tests.integration.adapters.service_database import database_at
 
 DATE = "2027-01-01T08:00:00Z"
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -34,7 +34,7 @@ def connection(database_url: str) -> Any:
 
 
 def event(second: int, event_type: str = "reminder:updated", **fields: Any) -> Event:
-    """Return an event of one reminder, so many seconds after noon."""
+    """Return an event of one reminder, `second` seconds after noon."""
     data = fields.pop("data", json.dumps({"date": DATE, "message": f"second {second}"}))
     values = {
         "id": f"event-{second}",
@@ -49,21 +49,30 @@ def event(second: int, event_type: str = "reminder:updated", **fields: Any) -> E
     return Event(**{**values, **fields}, data=data)
 
 
+def projected(event: Event) -> ProjectedEvent:
+    known = KNOWN_TYPES[event.event_type]
+    return ProjectedEvent(event, known, project(event, known), event.occurred_at)
+
+
 def apply(
     notifications: Notifications, *events: Event, seconds: float = 20
-) -> tuple[list[Change], dict[Any, Unavailable]]:
-    return notifications.apply([ToApply(event, project(event)) for event in events], Deadline.after(seconds))
+) -> tuple[list[PendingFact], dict[Any, RecordError]]:
+    """Apply events; return the facts that wait in the outbox, by the causing event, and the failures."""
+    outcomes = notifications.apply(map(projected, events), Deadline.after(seconds))
+    failures = {key: outcome for key, outcome in outcomes.items() if isinstance(outcome, RecordError)}
+    facts = [outcome.fact for outcome in outcomes.values() if not isinstance(outcome, RecordError) and outcome.fact]
+    return sorted(facts, key=lambda fact: fact.sk), failures
 
 
 def kinds(notifications: Notifications, *events: Event) -> list[str]:
-    """Apply events and return what changed, by the second of the causing event; nothing is settled."""
-    changes, failures = apply(notifications, *events)
+    """Apply events and return what changed, by the second of the causing event; nothing is acknowledged."""
+    facts, failures = apply(notifications, *events)
     assert not failures
-    return [f"{change.sk[17:19]} {change.change}" for change in sorted(changes, key=lambda change: change.sk)]
+    return [f"{fact.sk[17:19]} {fact.kind}" for fact in facts]
 
 
-def settle(notifications: Notifications, *changes: Change) -> list[Change]:
-    return notifications.settle([change.key for change in changes], Deadline.after(20))
+def acknowledge(notifications: Notifications, *facts: PendingFact, claims: int = 10) -> list[PendingFact]:
+    return notifications.acknowledge([fact.key for fact in facts], claims, Deadline.after(20))
 
 
 def rows(connection: Connection) -> list[Any]:
@@ -116,6 +125,7 @@ TIES: list[Callable[[], Event]] = [
     lambda: event(1, id="\U0001f600"),
     lambda: event(1, id="\uffee"),
     lambda: event(1, "notification:update", id="\U0001f600"),
+    lambda: event(1, "reminder:created", id="\U0001f601"),
     lambda: event(1, "reminder:deleted", id="A"),
     lambda: event(0, "reminder:deleted", id="z"),
 ]
@@ -125,26 +135,26 @@ TIES: list[Callable[[], Event]] = [
 def test_the_row_does_not_depend_on_the_order_of_arrival(
     notifications: Notifications, connection: Connection, size: int
 ) -> None:
-    """At the same instant a deletion wins, then the greatest id, then the greatest stream, by code point."""
+    """At the same instant a deletion wins, then an update, then the greatest id, then the greatest stream."""
     for chosen in itertools.combinations(TIES, size):
-        expected = max((make() for make in chosen), key=lambda e: (e.occurred_at, e.effect == "delete", e.id, e.pk))
+        expected = max((make() for make in chosen), key=lambda e: precedence(e, KNOWN_TYPES[e.event_type].effect))
         for order in itertools.permutations(chosen):
             connection.execute("DELETE FROM notifications")
             connection.execute("DELETE FROM outbox")
             for make in order:
                 kinds(notifications, make())
-            assert connection.execute("SELECT event_pk, event_id FROM notifications").fetchall() == [
-                (expected.pk, expected.id)
-            ]
+            assert connection.execute(
+                "SELECT (decided_by).stream, (decided_by).event_id FROM notifications"
+            ).fetchall() == [(expected.pk, expected.id)]
 
 
-def test_a_fact_waits_until_it_is_settled(notifications: Notifications, connection: Connection) -> None:
-    """Also after a newer event has moved the row on; once settled, the event yields nothing."""
+def test_a_fact_waits_until_it_is_acknowledged(notifications: Notifications, connection: Connection) -> None:
+    """Even after a newer event has changed the row; once acknowledged, the event yields nothing."""
     first, _ = apply(notifications, event(1, "reminder:created"))
     second, _ = apply(notifications, event(2))
     again, _ = apply(notifications, event(1, "reminder:created"))
     assert again == first
-    assert settle(notifications, *first, *second) == []
+    assert acknowledge(notifications, *first, *second) == []
     assert apply(notifications, event(1, "reminder:created"), event(2)) == ([], {})
     assert in_outbox(connection) == 0
 
@@ -185,7 +195,7 @@ def test_in_halves_too_the_older_events_of_an_item_come_first(
     batch = [event(9), event(5, item_id="bad"), event(6, item_id="other"), event(1)]
     changes, failures = apply(notifications, *batch)
     assert [*failures] == [batch[1].key]
-    assert {change.sk[17:19] + change.change for change in changes} == {"01created", "06created", "09updated"}
+    assert {change.sk[17:19] + change.kind for change in changes} == {"01created", "06created", "09updated"}
 
 
 def test_a_missing_migration_says_what_to_do(database_url: str, connection: Connection) -> None:
@@ -200,36 +210,43 @@ def test_a_missing_migration_says_what_to_do(database_url: str, connection: Conn
 def test_facts_left_behind_are_claimed_once_and_oldest_first(
     notifications: Notifications, connection: Connection
 ) -> None:
-    """15 minutes after they were committed, and again 15 minutes after whoever took them failed."""
+    """15 minutes after they were committed, and again 15 minutes after the batch that took them failed."""
     changes = [apply(notifications, event(second))[0][0] for second in (1, 2, 3)]
-    assert settle(notifications) == []
+    assert acknowledge(notifications) == []
     for minutes, change in ((16, changes[2]), (17, changes[0]), (14, changes[1])):
         connection.execute(
             "UPDATE outbox SET committed_at = now() - %s * interval '1 minute' WHERE event_sk = %s",
             (minutes, change.sk),
         )
-    assert settle(notifications) == [changes[0], changes[2]]
-    assert settle(notifications) == []
+    assert acknowledge(notifications) == [changes[0], changes[2]]
+    assert acknowledge(notifications) == []
     connection.execute("UPDATE outbox SET committed_at = committed_at - interval '16 minutes'")
-    assert settle(notifications, changes[1]) == [changes[0], changes[2]]
+    assert acknowledge(notifications, changes[1]) == [changes[0], changes[2]]
     assert in_outbox(connection) == 2
 
 
-def test_with_little_time_nothing_is_claimed(notifications: Notifications, connection: Connection) -> None:
-    """What cannot be published any more stays for the next invocation."""
-    apply(notifications, event(1))
-    connection.execute("UPDATE outbox SET committed_at = now() - interval '1 hour'")
-    assert notifications.settle([], Deadline.after(1)) == []
-    assert len(notifications.settle([], Deadline.after(20))) == 1
-
-
 def test_without_time_postgresql_is_not_blamed(notifications: Notifications) -> None:
-    """Nothing is asked, and the reason says so."""
-    changes, failures = notifications.apply([ToApply(event(1), project(event(1)))], Deadline.after(0))
-    assert (changes, [failure.reason for failure in failures.values()]) == ([], ["deadline"])
+    """Nothing is sent, and the reason says so."""
+    facts, failures = apply(notifications, event(1), seconds=0)
+    assert (facts, [failure.reason for failure in failures.values()]) == ([], ["deadline"])
     with pytest.raises(Unavailable) as caught:
-        notifications.settle([event(1).key], Deadline.after(0))
+        notifications.acknowledge([event(1).key], 0, Deadline.after(0))
     assert caught.value.reason == "deadline"
+
+
+def test_the_same_item_of_another_subject_is_another_notification(
+    notifications: Notifications, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invoice 7 and reminder 7 of one user do not affect each other."""
+    monkeypatch.setitem(cast("dict[str, KnownType]", KNOWN_TYPES), "invoice:issued", KnownType("create", "invoice"))
+    monkeypatch.setitem(cast("dict[str, KnownType]", KNOWN_TYPES), "invoice:paid", KnownType("delete", "invoice"))
+    assert kinds(notifications, event(1, "invoice:issued"), event(2, "reminder:created")) == [
+        "01 created",
+        "02 created",
+    ]
+    assert kinds(notifications, event(3, "invoice:paid")) == ["03 deleted"]
+    found = connection.execute("SELECT subject_type, deleted_at IS NULL FROM notifications ORDER BY 1").fetchall()
+    assert found == [("invoice", False), ("reminder", True)]
 
 
 def test_concurrent_deliveries_make_one_change_each(database_url: str, connection: Connection) -> None:
@@ -248,42 +265,46 @@ def test_concurrent_deliveries_make_one_change_each(database_url: str, connectio
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(deliver, (0, 7, 13, 22)))
-    decided = connection.execute("SELECT event_id FROM notifications ORDER BY item_id").fetchall()
+    decided = connection.execute("SELECT (decided_by).event_id FROM notifications ORDER BY item_id").fetchall()
     assert decided == [("event-27",), ("event-28",), ("event-29",)]
 
 
-def test_a_locked_row_fails_alone_in_bounded_time(notifications: Notifications, database_url: str) -> None:
-    """Whoever holds the lock, its neighbours are applied; it goes back to the queue."""
+def test_a_locked_row_fails_alone_and_at_once(notifications: Notifications, database_url: str) -> None:
+    """Its neighbours are applied without waiting for it; it can be tried again."""
     batch = [event(number, item_id=f"item-{number}") for number in range(10)]
     apply(notifications, *batch)
     later = [event(number + 10, item_id=f"item-{number}") for number in range(10)]
     with psycopg.connect(database_url) as other:
         other.execute("SELECT * FROM notifications WHERE item_id = 'item-3' FOR UPDATE")
-        changes, failures = apply(notifications, *later)
-    assert [str(failure) for failure in failures.values()] == ["LockNotAvailable (55P03)"]
-    assert [*failures] == [later[3].key]
-    assert len(changes) == 9
+        started = time.monotonic()
+        facts, failures = apply(notifications, *later)
+        assert time.monotonic() - started < 2
+    assert [str(failure) for failure in failures.values()] == ["another session holds the row"]
+    assert [(key, failure.retryable) for key, failure in failures.items()] == [(later[3].key, True)]
+    assert len(facts) == 9
     assert kinds(notifications, later[3]) == ["13 updated"]
 
 
-def test_a_locked_table_leaves_time_for_the_answer(notifications: Notifications, database_url: str) -> None:
-    """An index that is being built keeps every row: the search for the one to blame ends after seconds."""
+def test_a_locked_table_is_waited_for_until_the_deadline_at_most(
+    notifications: Notifications, database_url: str
+) -> None:
+    """An index that is being built holds every row."""
     batch = [event(number, item_id=f"item-{number}") for number in range(50)]
     with psycopg.connect(database_url) as other:
         other.execute("LOCK TABLE notifications IN SHARE MODE")
         started = time.monotonic()
-        changes, failures = apply(notifications, *batch)
-        assert time.monotonic() - started < 9
+        changes, failures = apply(notifications, *batch, seconds=3)
+        assert time.monotonic() - started < 5
     assert (changes, len(failures)) == ([], 50)
     assert len(apply(notifications, *batch)[0]) == 50
 
 
-def test_facts_that_are_being_published_again_are_nobody_elses(
+def test_facts_that_one_batch_is_publishing_again_are_not_taken_by_another(
     notifications: Notifications, connection: Connection
 ) -> None:
-    """A redelivery takes its own facts, however old; no other batch takes them as left behind meanwhile."""
+    """A redelivery takes its own facts, however old; meanwhile no other batch claims them as orphaned."""
     apply(notifications, event(1), event(2, item_id="item-2"))
     connection.execute("UPDATE outbox SET committed_at = now() - interval '1 hour'")
     (again,), _ = apply(notifications, event(1))
-    (left_behind,) = settle(notifications)
+    (left_behind,) = acknowledge(notifications)
     assert {again.pk, left_behind.pk} == {event(1).pk, event(2, item_id="item-2").pk}

@@ -9,11 +9,11 @@ from moto import mock_aws
 
 from event_service.adapters.aws import make_client, make_transport
 from event_service.adapters.data_plane import Sns
-from event_service.adapters.topic import Publisher
+from event_service.adapters.topic import Topic as NotificationTopic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
-from event_service.domain.facts import Change, fact_of
-from event_service.errors import Unavailable
+from event_service.domain.facts import PendingFact, fact_of
+from event_service.errors import RecordError
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +68,12 @@ class Topic:
 
 
 def fact(number: int, data: str = '{"id":"n"}') -> Event:
-    change = Change("reminder#i", f"2026-11-23T06:54:06.410000Z#{number}", "created", "n", "user-a", None, data)
+    change = PendingFact("reminder#i", f"2026-11-23T06:54:06.410000Z#{number}", "created", "n", "user-a", None, data)
     return fact_of(change)
 
 
-def publish(topic: Topic, pool: ThreadPoolExecutor, *facts: Event) -> list[Unavailable | None]:
-    return Publisher(topic, topic.arn, pool).publish(facts, Deadline.after(20))
+def publish(topic: Topic, pool: ThreadPoolExecutor, *facts: Event) -> list[RecordError | None]:
+    return NotificationTopic(topic, topic.arn, pool).publish(facts, Deadline.after(20))
 
 
 def test_facts_are_published_ten_at_a_time(pool: ThreadPoolExecutor) -> None:
@@ -97,25 +97,30 @@ def test_a_request_has_no_more_than_sns_takes(pool: ThreadPoolExecutor) -> None:
 
 
 def test_a_failed_entry_fails_alone(pool: ThreadPoolExecutor) -> None:
-    """One that SNS blames on the sender is not sent again."""
+    """One that SNS blames on the sender is not worth another attempt."""
     topic = Topic()
     topic.failed = {"1": {"Code": "InvalidParameter", "SenderFault": True}}
     outcomes = publish(topic, pool, fact(0), fact(1), fact(2))
     assert [outcome and str(outcome) for outcome in outcomes] == [None, "answered InvalidParameter", None]
+    assert [outcome.retryable for outcome in outcomes if outcome] == [False]
     assert topic.requests == [3]
 
 
-def test_an_entry_that_failed_for_a_moment_is_sent_again(pool: ThreadPoolExecutor) -> None:
-    """It alone: a fact that SNS took is not published twice."""
+def test_an_entry_that_failed_for_a_moment_can_be_tried_again(pool: ThreadPoolExecutor) -> None:
+    """It alone: the fact that SNS took needs no other attempt."""
     topic = Topic()
     topic.failed = {"1": {"Code": "InternalError", "SenderFault": False}}
-    assert publish(topic, pool, fact(0), fact(1)) == [None, None]
-    assert topic.requests == [2, 1]
-    assert len(topic.received()) == 2
+    outcomes = publish(topic, pool, fact(0), fact(1))
+    assert [outcome and (str(outcome), outcome.retryable) for outcome in outcomes] == [
+        None,
+        ("answered InternalError", True),
+    ]
+    assert topic.requests == [2]
+    assert len(topic.received()) == 1
 
 
 def test_a_topic_that_is_not_there_fails_every_fact(pool: ThreadPoolExecutor) -> None:
     """With SNS's code as the reason."""
     topic = Topic()
-    outcomes = Publisher(topic.sns, topic.arn + "-other", pool).publish([fact(0), fact(1)], Deadline.after(20))
+    outcomes = NotificationTopic(topic.sns, topic.arn + "-other", pool).publish([fact(0), fact(1)], Deadline.after(20))
     assert [str(outcome) for outcome in outcomes] == ["answered NotFound"] * 2

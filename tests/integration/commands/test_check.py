@@ -14,9 +14,8 @@ from event_service.catalogue.document import event_types
 from event_service.check.__main__ import main
 from event_service.check.shapes import records_in
 from event_service.parse import parse
-from tests.support.samples import CASES
-from tests.support.samples import FOLDER, RECORDS, message
-from tests.support.messages import cloud_event, legacy, native, raw, wrapped
+from tests.support.messages import CREATED, cloud_event, legacy, native, raw, wrapped
+from tests.support.samples import CASES, FOLDER, RECORDS, message
 
 ROOT = Path(__file__).parents[3]
 
@@ -54,16 +53,18 @@ def test_a_sample_is_judged_as_the_function_judges_it(name: str, capsys: pytest.
 
 SHAPES = {
     "body": native(),
-    "notification": json.loads(wrapped(legacy())["body"]),
-    "record": wrapped(legacy()),
-    "lambda event": {"Records": [raw(legacy())]},
-    "lambda event of SNS": {"Records": [{"EventSource": "aws:sns", "Sns": json.loads(wrapped(legacy())["body"])}]},
-    "received, wrapped": {"Messages": [received(wrapped(legacy()))]},
-    "received, raw": {"Messages": [received(raw(legacy()))]},
-    "received, without attributes": {"Messages": [{**received(wrapped(legacy())), "Attributes": None}]},
-    "received message": received(raw(legacy())),
-    "array of received messages": [received(raw(legacy()))],
-    "recorded message": [{"case": "a name", "message": received(raw(legacy()))}],
+    "notification": json.loads(wrapped(legacy(), CREATED)["body"]),
+    "record": wrapped(legacy(), CREATED),
+    "lambda event": {"Records": [raw(legacy(), CREATED)]},
+    "lambda event of SNS": {
+        "Records": [{"EventSource": "aws:sns", "Sns": json.loads(wrapped(legacy(), CREATED)["body"])}]
+    },
+    "received, wrapped": {"Messages": [received(wrapped(legacy(), CREATED))]},
+    "received, raw": {"Messages": [received(raw(legacy(), CREATED))]},
+    "received, without attributes": {"Messages": [{**received(wrapped(legacy(), CREATED)), "Attributes": None}]},
+    "received message": received(raw(legacy(), CREATED)),
+    "array of received messages": [received(raw(legacy(), CREATED))],
+    "recorded message": [{"case": "a name", "message": received(raw(legacy(), CREATED))}],
     "array of bodies": [native()],
 }
 
@@ -83,7 +84,7 @@ def test_a_message_may_have_any_shape(
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_rejection_is_found_in_any_shape(shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The record in the shape is what is checked."""
-    text = json.dumps(SHAPES[shape]).replace("2026-11-23T07:54:00.000Z", "tomorrow")
+    text = json.dumps(SHAPES[shape]).replace("2027-01-01T08:00:00.000Z", "tomorrow")
     assert check(tmp_path, text) == 1
     assert ": invalid_field: eventData.date: " in capsys.readouterr().out
 

@@ -8,58 +8,27 @@ from typing import Any
 import pytest
 
 from event_service.adapters.notifications import Notifications
-from event_service.cli import SHADOW, alone, make_patient_client, open_database
+from event_service.adapters.postgres import connect
+from event_service.adapters.upkeep import SHADOW, exclusive_connection
+from event_service.cli import make_patient_client, secrets_client
 from event_service.config import DatabaseSettings
-from event_service.domain.facts import Change, fact_of, message_of
+from event_service.domain.facts import PendingFact, fact_of, message_of
 from event_service.forget import erasure as module
 from event_service.forget.__main__ import main
 from event_service.forget.erasure import Erasure, erase
+from event_service.rebuild.progress import RebuildJob
 from event_service.rebuild.rebuild import compare, rebuild
-from event_service.rebuild.segment import Job
+from tests.integration.commands.personal_data import DATA, EMAIL, SECRET, of_user, personal
 from tests.support.aws import Aws, published
-from tests.support.event_items import Key
 from tests.support.event_items import readable_texts as stored
 from tests.support.histories import deliver, record
-from tests.support.messages import CREATED, Json, cloud_event, legacy, raw, wrapped
+from tests.support.messages import raw
 from tests.support.tables import execute, lose_rows, outbox
 from tests.support.tables import printed_rows as rows
 
-SECRET = "hunter2-secret"
-EMAIL = f"{SECRET}@example.com"
-DATA = {"date": "2027-01-01T08:00:00Z", "message": f"see {SECRET}", "url": f"https://x/{SECRET}", "amount": 3}
 
-
-def personal(user: str) -> list[Json]:
-    """Events of a user with personal data in every place it can stand in."""
-    mine = {"userEmail": EMAIL, "data": DATA}
-    mine_in_legacy = {"userId": user, "userEmail": EMAIL, "eventData": DATA}
-    nested = {"to": [{"email": EMAIL}], "html": f"<a href='https://x/{SECRET}'>", "message": {"text": SECRET}}
-    return [
-        record("reminder:created", user, f"{user}-1", 1, **mine),
-        record("reminder:updated", user, f"{user}-1", 2, **mine),
-        record("reminder:created", user, f"{user}-2", 3, **mine),
-        record("reminder:deleted", user, f"{user}-2", 4, **mine),
-        record("notification:create", user, f"{user}-3", 5, userEmail=EMAIL, data=DATA | {"big": [DATA] * 2600}),
-        record("todo:mailed", user, f"{user}-4", 6, userEmail=EMAIL, data=nested),
-        wrapped(legacy(**mine_in_legacy, itemId=f"{user}-5"), CREATED, MessageId=f"sns-{user}"),
-        raw(cloud_event(id=user, subject=f"{user}-6", data=mine_in_legacy)),
-    ]
-
-
-def of_user(items: dict[Key, Json], user: str) -> dict[Key, Json]:
-    return {key: item for key, item in items.items() if user in str(item.get("userId", item["eventData"]))}
-
-
-@pytest.fixture
-def url(aws: Aws, service_environment: dict[str, str]) -> str:
-    """Two users with the same data; the one is to be forgotten. The URL of their database."""
-    deliver(personal("user-a") + personal("user-b"))
-    published(aws, 14)
-    return service_environment["DATABASE_URL"]
-
-
-def job(aws: Aws, url: str) -> Job:
-    return Job(DatabaseSettings(url=url), aws.table, segments=2)
+def job(aws: Aws, url: str) -> RebuildJob:
+    return RebuildJob(DatabaseSettings(url=url), aws.table, segments=2)
 
 
 def test_personal_data_goes_and_every_event_stays(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +68,7 @@ def test_a_rebuild_makes_the_rows_that_were_left(aws: Aws, url: str) -> None:
     assert rows(url) == left
 
 
-def test_a_late_redelivery_brings_nothing_back(aws: Aws, url: str) -> None:
+def test_a_late_redelivery_restores_nothing(aws: Aws, url: str) -> None:
     """It is acknowledged: no conflict, nothing applied, nothing published; facts that come back as well."""
     assert main(["--user", "user-a", "--yes"]) == 0
     left = rows(url), stored(aws)
@@ -113,7 +82,7 @@ def test_a_late_redelivery_brings_nothing_back(aws: Aws, url: str) -> None:
     assert len(published(aws, 1)) == 1
 
 
-def test_what_is_done_is_not_done_again(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_erasure_changes_nothing(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A second run finds nothing to erase and changes nothing."""
     assert main(["--user", "user-a", "--yes"]) == 0
     left = rows(url), stored(aws)
@@ -124,7 +93,7 @@ def test_what_is_done_is_not_done_again(aws: Aws, url: str, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("updates", [0, 1, 7, 8, 11])
-def test_a_broken_off_run_is_finished_by_the_next(updates: int, aws: Aws, url: str) -> None:
+def test_an_interrupted_erasure_is_finished_by_the_next_run(updates: int, aws: Aws, url: str) -> None:
     """Wherever it ended, running it again erases the rest."""
 
     class Dying:
@@ -142,7 +111,7 @@ def test_a_broken_off_run_is_finished_by_the_next(updates: int, aws: Aws, url: s
             if self.left < 0:
                 raise KeyboardInterrupt
 
-    with open_database(DatabaseSettings(url=url)) as connection, pytest.raises(KeyboardInterrupt):
+    with connect(DatabaseSettings(url=url), secrets_client) as connection, pytest.raises(KeyboardInterrupt):
         erase(Erasure("user-a", aws.table, Dying(), connection, writes=True))
 
     assert main(["--user", "user-a", "--yes"]) == 0
@@ -157,7 +126,7 @@ def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) ->
     notification = f'{{"id": "n-1", "userId": "user-a", "userEmail": "{EMAIL}", "notificationData": {data}}}'
     execute(
         url,
-        "INSERT INTO outbox (event_pk, event_sk, change, notification, committed_at)"
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
         " VALUES ('reminder#x', '2026-11-23T12:00:00.000000Z#x', 'created', %s, now() - interval '1 hour')",
         (notification,),
     )
@@ -172,28 +141,28 @@ def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) ->
     assert outbox(url) == []
 
 
-@pytest.mark.parametrize("left_behind_first", [True, False])
+@pytest.mark.parametrize("orphan_first", [True, False])
 def test_a_fact_that_went_out_before_brings_nothing_back(
-    aws: Aws, url: str, left_behind_first: bool, monkeypatch: pytest.MonkeyPatch
+    aws: Aws, url: str, orphan_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SNS had it and the event store not yet, when the person was forgotten; its copy comes back through the queue."""
     fact = {"id": "n-1", "userId": "user-a", "notificationData": {"message": SECRET}}
     key = ("reminder#x", "2026-11-23T12:00:00.000000Z#x")
     execute(
         url,
-        "INSERT INTO outbox (event_pk, event_sk, change, notification, committed_at)"
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
         " VALUES (%s, %s, 'created', %s, now() - interval '1 hour')",
         (*key, json.dumps(fact)),
     )
-    change = Change(*key, "created", "n-1", "user-a", None, json.dumps(fact))
-    copy = raw(message_of(fact_of(change)).body)
+    pending = PendingFact(*key, "created", "n-1", "user-a", None, json.dumps(fact))
+    copy = raw(message_of(fact_of(pending)).body)
     monkeypatch.setenv("EVENT_RETENTION_DAYS", "30")
     assert main(["--user", "user-a", "--yes"]) == 0
     trigger = record("todo:done", "user-c", "item-c", 1)
-    for each in [trigger, copy] if left_behind_first else [copy, trigger]:
+    for each in [trigger, copy] if orphan_first else [copy, trigger]:
         deliver([each])
     assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
-    assert "expiresAt" in stored(aws)[fact_of(change).key]
+    assert "expiresAt" in stored(aws)[fact_of(pending).key]
     assert outbox(url) == []
 
 
@@ -207,14 +176,14 @@ def test_a_row_whose_events_have_expired_is_emptied_too(aws: Aws, url: str) -> N
     assert SECRET not in json.dumps(found)
 
 
-def test_a_rebuild_and_an_erasure_keep_each_other_away(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rebuild_and_an_erasure_exclude_each_other(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the one had read before the other erased it would come back."""
-    with alone(DatabaseSettings(url=url)):
+    with exclusive_connection(DatabaseSettings(url=url), secrets_client):
         assert main(["--user", "user-a", "--yes"]) == 2
     assert "another rebuild or erasure is running" in capsys.readouterr().err
 
 
-def test_what_a_killed_comparison_left_behind_goes(aws: Aws, url: str) -> None:
+def test_a_killed_comparisons_copy_of_the_rows_is_dropped(aws: Aws, url: str) -> None:
     """It is a copy of everybody's rows."""
     execute(url, f"CREATE TABLE {SHADOW} AS SELECT * FROM notifications")
     assert main(["--user", "user-a", "--yes"]) == 0
@@ -232,67 +201,6 @@ def test_an_event_that_expires_meanwhile_is_gone_anyway(aws: Aws, url: str, monk
     monkeypatch.setattr(module, "_write_item", expired)
     assert main(["--user", "user-a", "--yes"]) == 0
     assert not of_user(stored(aws), "user-a")
-
-
-def test_without_confirmation_nothing_happens(
-    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Neither on another answer nor on none; a dry run only counts."""
-    before = rows(url), stored(aws)
-    for answer in ("user-b", ""):
-        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
-        assert main(["--user", "user-a"]) == 2
-    assert "not confirmed" in capsys.readouterr().err
-    assert main(["--user", "user-a", "--dry-run"]) == 0
-    assert "would be erased: 8 of 8 events, 7 of 7 facts, 5 of 5 notifications" in capsys.readouterr().out
-    assert (rows(url), stored(aws)) == before
-    monkeypatch.setattr("builtins.input", lambda _: "user-a")
-    assert main(["--user", "user-a"]) == 0
-
-
-def test_it_says_what_is_left(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was not erased is found by reading it back, and fails the command."""
-    monkeypatch.setattr(module, "_forget_rows", lambda task: task.personal.update(notifications=not task.writes))
-    assert main(["--user", "user-a", "--yes"]) == 1
-    assert "left: " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"eventDataEncoding": {"S": "gzip"}, "eventData": {"B": b"\x1f\x8b damaged"}, "eventType": {"S": "todo:done"}},
-        {"eventData": {"S": "[" * 100_000}},
-        {"eventData": {"S": "{"}, "eventType": {"N": "5"}},
-        {},
-    ],
-)
-def test_what_cannot_be_read_is_named_and_no_obstacle(
-    data: Json, aws: Aws, url: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """All else is erased; the key of what is left is printed, and the command fails."""
-    damaged: dict[str, Json] = {name: {"S": name} for name in ("pk", "sk")} | {"userId": {"S": "user-a"}} | data
-    aws.dynamodb.put_item(TableName=aws.table, Item=damaged)
-    assert main(["--user", "user-a", "--dry-run"]) == 0
-    capsys.readouterr()
-    assert main(["--user", "user-a", "--yes"]) == 1
-    output = capsys.readouterr()
-    assert output.err == "forget: eventData cannot be read: pk sk\n"
-    assert "left: 0 of 8 events, 0 of 7 facts, 0 of 5 notifications, 1 of 1 unreadable events" in output.out
-    aws.dynamodb.delete_item(TableName=aws.table, Key={name: damaged[name] for name in ("pk", "sk")})
-    assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
-
-
-@pytest.mark.parametrize("variable", ["EVENT_STORE_TABLE", "DATABASE_URL"])
-def test_what_is_missing_is_named(
-    variable: str,
-    service_environment: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """One line, and an exit status of its own."""
-    monkeypatch.delenv(variable)
-    assert main(["--user", "user-a", "--yes"]) == 2
-    assert variable in capsys.readouterr().err
 
 
 def test_another_producers_event_of_a_facts_type_is_found(aws: Aws, url: str) -> None:
@@ -331,12 +239,3 @@ def test_a_batch_that_was_about_to_apply_brings_nothing_back(
     facts = published(aws, 2)
     assert sorted(fact["eventType"] for fact in facts) == ["notification:deleted", "notification:updated"]
     assert SECRET not in json.dumps([facts, *of_user(stored(aws), "user-a").values()])
-
-
-@pytest.mark.parametrize("user", ["", "x" * 257, "\udce4"])
-def test_what_is_no_user_id_is_refused(
-    user: str, service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Before anything is asked or read."""
-    assert main(["--user", user]) == 2
-    assert capsys.readouterr().err.startswith("forget: --user is no userId: ")

@@ -12,11 +12,11 @@ from local.stack import Stack, create_database
 ALL = [
     "0001_notifications.sql",
     "0002_outbox.sql",
-    "0003_apply_events.sql",
-    "0004_settle_outbox.sql",
-    "0005_definers.sql",
-    "0006_rebuild.sql",
-    "0007_owed_facts.sql",
+    "0003_scheduler_queries.sql",
+    "0004_apply_events.sql",
+    "0005_acknowledge_facts.sql",
+    "0006_merge_notifications.sql",
+    "0007_privileges.sql",
 ]
 
 
@@ -44,7 +44,7 @@ def test_two_at_once_are_harmless(empty_database_url: str) -> None:
 
 
 def test_a_failing_migration_leaves_nothing_behind(empty_database_url: str) -> None:
-    """All or none: here a table of the same name is in the way of the second."""
+    """All or none: here the second fails, because a table of the same name exists."""
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE outbox ()")
         with pytest.raises(psycopg.errors.DuplicateTable):

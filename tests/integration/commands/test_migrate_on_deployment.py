@@ -33,10 +33,12 @@ def restricted(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 def test_the_role_calls_the_two_functions(restricted: psycopg.Connection[Any]) -> None:
     """Which work on tables that it has no right to."""
     assert restricted.execute("SELECT * FROM apply_events('[]')").fetchall() == []
-    assert restricted.execute("SELECT * FROM settle_outbox('[]', 10)").fetchall() == []
+    assert restricted.execute("SELECT * FROM acknowledge_facts('[]', 10)").fetchall() == []
 
 
-@pytest.mark.parametrize("table", ["notifications", "outbox", "merges", '"notification"', "schema_migrations"])
+@pytest.mark.parametrize(
+    "table", ["notifications", "outbox", "rebuild_facts", "rebuild_progress", '"notification"', "schema_migrations"]
+)
 def test_the_role_reads_and_changes_no_table(restricted: psycopg.Connection[Any], table: str) -> None:
     """Not even the view."""
     for statement in (f"SELECT * FROM {table}", f"DELETE FROM {table}"):

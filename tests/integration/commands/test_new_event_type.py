@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from event_service.catalogue.document import asyncapi, event_types
 from event_service.check import __main__ as check
-from event_service.domain.event import KNOWN_TYPES
+from event_service.domain.event import KNOWN_TYPES, KnownType
 from event_service.handler import lambda_handler
 from tests.support.aws import Aws, published
 from tests.support.messages import native, raw
@@ -28,8 +28,8 @@ def test_an_entry_in_known_types_adds_a_type(
         monkeypatch.delitem(KNOWN_TYPES, name, raising=False)  # they are there if someone tries out the README
     assert check.main([str(tmp_path / "dateless.json")]) == 0  # an unknown type is only stored
 
-    monkeypatch.setitem(KNOWN_TYPES, "invoice:issued", "upsert")
-    monkeypatch.setitem(KNOWN_TYPES, "invoice:paid", "delete")
+    monkeypatch.setitem(KNOWN_TYPES, "invoice:issued", KnownType("create", subject="invoice"))
+    monkeypatch.setitem(KNOWN_TYPES, "invoice:paid", KnownType("delete", subject="invoice"))
 
     assert check.main([str(tmp_path / "dateless.json")]) == 1
     described = {each["name"]: each for each in event_types()}

@@ -3,6 +3,7 @@
 https://www.postgresql.org/docs/16/protocol-message-formats.html
 """
 
+import re
 import socket
 import socketserver
 import struct
@@ -42,7 +43,8 @@ class PostgresHandler(socketserver.BaseRequestHandler):
                 client.sendall(answer)
                 if not answer.endswith(_READY):
                     return
-                request, operation = _read_request(requests), "statement"
+                request = _read_request(requests)
+                operation = _operation(request)
 
     def _play(self, operation: str, request: bytes, server: socket.socket, answers: BinaryIO) -> bytes | None:
         def forward() -> bytes:
@@ -86,6 +88,12 @@ def _read_request(requests: BinaryIO) -> bytes:
         if message[:1] == b"X":
             break
     return b""
+
+
+def _operation(request: bytes) -> str:
+    """Name a statement by the function of the migrations that it calls; the others prepare a session."""
+    called = re.search(rb" FROM (apply_events|acknowledge_facts)\(", request)
+    return called[1].decode() if called else "setting"
 
 
 def _read_answer(answers: BinaryIO) -> bytes:

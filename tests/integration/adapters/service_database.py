@@ -10,7 +10,7 @@ POOL = ThreadPoolExecutor(4)
 
 
 def no_secrets() -> Any:
-    raise AssertionError("with a URL there is no secret to read")
+    raise AssertionError("with a URL, no secret is read")
 
 
 def database_at(url: str) -> Database:

@@ -1,0 +1,124 @@
+"""Takes dead letters out of the queue, each only after a copy of it is safe elsewhere."""
+
+import json
+import os
+import threading
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from stat import S_ISREG
+from typing import IO, Any, Final
+
+from event_service.adapters.batching import cut
+from event_service.dead_letters.letters import DeadLetter, read_letter
+from event_service.dead_letters.queue import Message, Queue
+from event_service.dead_letters.selection import Selection
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+_MAX_BYTES: Final = 1024 * 1024  # of a message, and of all messages of a request
+_MAX_ATTRIBUTES: Final = 10
+_MESSAGES_PER_REQUEST: Final = 10
+
+Keep = Callable[[Sequence[DeadLetter]], dict[int, str]]  # makes copies; returns the reasons of those that failed
+
+
+@dataclass(slots=True)
+class Moved:
+    """How many letters were moved, and the reasons why others were not.
+
+    `left`: those that were copied and then not deleted.
+    """
+
+    count: int = 0
+    left: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+def move(queue: Queue, selection: Selection, keep: Keep, progress: Callable[[int], None]) -> Moved:
+    """Copy the selected letters with `keep`, and delete each that was copied."""
+    moved, lock = Moved(), threading.Lock()
+
+    def visit(messages: list[Message]) -> Collection[str]:
+        removed: set[str] = set()
+        chosen = [letter for letter in map(read_letter, messages) if selection.has(letter)]
+        for batch in cut(chosen, count=_MESSAGES_PER_REQUEST, size=_MAX_BYTES, size_of=_size):
+            failures = keep(batch)
+            copied = [letter.message for index, letter in enumerate(batch) if index not in failures]
+            remaining = queue.delete(copied) if copied else {}
+            removed.update(each["MessageId"] for index, each in enumerate(copied) if index not in remaining)
+            with lock:
+                moved.count += len(copied) - len(remaining)
+                moved.left += len(remaining)
+                moved.failures.update(failures.values())
+        return removed
+
+    queue.walk(visit, progress)
+    return moved
+
+
+def to_queue(queue: Queue) -> Keep:
+    """Return how letters are sent to the event queue."""
+
+    def send(letters: Sequence[DeadLetter]) -> dict[int, str]:
+        # SQS would refuse the whole request.
+        failures = {index: problem for index, letter in enumerate(letters) if (problem := _unsendable(letter))}
+        rest = [index for index in range(len(letters)) if index not in failures]
+        refused = queue.send([letters[index].redriven() for index in rest]) if rest else {}
+        return failures | {rest[position]: code for position, code in refused.items()}
+
+    return send
+
+
+def _unsendable(letter: DeadLetter) -> str | None:
+    """Return why a letter does not fit a message once `firstSentAt` is added to it; None if it does."""
+    if len(letter.redriven()["MessageAttributes"]) > _MAX_ATTRIBUTES:
+        return "no room for another message attribute"
+    return "too large with another message attribute" if _size(letter) > _MAX_BYTES else None
+
+
+def to_file(file: IO[str]) -> Keep:
+    """Return how letters are added to a file, a line each; they are on the disk before they are deleted."""
+    lock = threading.Lock()
+    is_regular = S_ISREG(os.fstat(file.fileno()).st_mode)  # only of such a file, the disk has anything
+    if is_regular and _ends_within_a_line(file.name):
+        file.write("\n")
+
+    def write(letters: Sequence[DeadLetter]) -> dict[int, str]:
+        with lock:
+            file.writelines(f"{message_json(letter.message)}\n" for letter in letters)
+            file.flush()
+            if is_regular:
+                os.fsync(file.fileno())
+        return {}
+
+    return write
+
+
+def _ends_within_a_line(path: str) -> bool:
+    """Tell whether an earlier run was killed while it wrote to a file."""
+    with open(path, "rb") as file:  # noqa: PTH123
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
+def to_nowhere(_letters: Sequence[DeadLetter]) -> dict[int, str]:
+    """Keep no copy."""
+    return {}
+
+
+def message_json(message: Message) -> str:
+    """Return a message as `aws sqs receive-message` prints it, on one line and without its receipt handle."""
+    kept = {name: value for name, value in message.items() if name != "ReceiptHandle"}
+    return json.dumps(kept, default=lambda binary: b64encode(binary).decode())
+
+
+def _size(letter: DeadLetter) -> int:
+    message: dict[str, Any] = letter.redriven()
+    attributes = message["MessageAttributes"].items()
+    return len(message["MessageBody"].encode(errors="replace")) + sum(
+        len(name) + len(value["DataType"]) + len(value.get("StringValue", "").encode() or value.get("BinaryValue", b""))
+        for name, value in attributes
+    )

@@ -1,0 +1,201 @@
+"""What the operator is told: every line of the log with exactly its fields, and every metric."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.contract.interrupted import leave_behind, reminder
+from tests.support.messages import CREATED, NOTE, UPDATED, Record, legacy, native, raw, reminder_data
+from tests.support.world import Answer, World
+
+# What Powertools adds to every line, see
+# https://docs.aws.amazon.com/powertools/python/latest/core/logger/#standard-structured-keys
+STANDARD = {"level", "location", "message", "timestamp", "service"}
+COUNTS = {
+    "EventsReceived",
+    "EventsStored",
+    "DuplicateEvents",
+    "EventsSuperseded",
+    "EventsRejected",
+    "RecordsFailed",
+    "FactsPublished",
+}
+
+
+def lines(answer: Answer) -> list[dict[str, Any]]:
+    """The log's lines without the metrics, each without what differs from run to run; no line has another shape."""
+    logged = [line for line in map(json.loads, answer.lines) if "_aws" not in line]
+    for line in logged:
+        assert line.keys() >= STANDARD
+        assert line["service"] == "event-service"
+    left_out = STANDARD - {"level", "message"}
+    return [{name: value for name, value in line.items() if name not in left_out} for line in logged]
+
+
+def metrics(answer: Answer) -> list[dict[str, Any]]:
+    """The metrics in CloudWatch's embedded format, each blob with its dimensions; their units are checked."""
+    blobs = []
+    for line in map(json.loads, answer.lines):
+        if "_aws" not in line:
+            continue
+        (directive,) = line.pop("_aws")["CloudWatchMetrics"]
+        assert directive["Namespace"] == "EventService"
+        (dimensions,) = directive["Dimensions"]
+        for metric in directive["Metrics"]:
+            seconds = metric["Name"] in ("OldestEventAge", "NotificationLateness")
+            assert metric["Unit"] == ("Seconds" if seconds else "Count")
+        assert line.keys() == {*dimensions, *(metric["Name"] for metric in directive["Metrics"])}
+        assert line["service"] == "event-service"
+        blobs.append({name: value[0] if isinstance(value, list) else value for name, value in line.items()})
+    return blobs
+
+
+def counts(**others: int) -> dict[str, Any]:
+    return {"service": "event-service"} | dict.fromkeys(COUNTS, 0) | others
+
+
+def without_age(blob: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in blob.items() if name != "OldestEventAge"}
+
+
+def failed(record: Record, **fields: Any) -> dict[str, Any]:
+    """The line of a failed record."""
+    return {"level": "WARNING", "message": "record failed", "message_id": record["messageId"], **fields}
+
+
+def test_a_failed_record_has_one_line(world: World) -> None:
+    """With the ids if there is an event, the reason, the field and the error, and nothing else of the event."""
+    malformed = raw("{", CREATED)
+    undated = raw(native(eventData=reminder_data(date=...)))
+    answer = world.invoke([malformed, undated, raw(native(id="good", itemId="good"))])
+    not_json, missing = lines(answer)
+    assert not_json.pop("error")
+    assert not_json == failed(malformed, reason="not_json", field="body", handed_over=False)
+    assert missing == failed(
+        undated,
+        event_id="event-1",
+        event_type=CREATED,
+        reason="invalid_field",
+        field="eventData.date",
+        error="eventData.date: is missing",
+        handed_over=False,
+    )
+
+
+def test_a_record_that_a_backend_failed_has_no_field_at_fault(world: World) -> None:
+    """Its reason is the backend."""
+    record = reminder("c", 1, CREATED)
+    with world.without_topic():
+        answer = world.invoke([record])
+    assert lines(answer) == [
+        failed(
+            record,
+            event_id="c",
+            event_type=CREATED,
+            reason="notification_topic",
+            error="answered NotFound",
+        )
+    ]
+
+
+def test_a_batch_that_succeeds_logs_nothing(world: World) -> None:
+    """Logs cost money: what goes well is in the metrics."""
+    assert lines(world.invoke([reminder("c", 1, CREATED), reminder("c", 1, CREATED)])) == []
+
+
+def test_an_orphaned_fact_that_does_not_get_out_has_one_line(world: World) -> None:
+    """The batch that tried is done all the same."""
+    leave_behind(world, reminder("c", 1, CREATED))
+    world.tables.age_outbox(16)
+    with world.without_topic():
+        answer = world.invoke([raw(native(id="n", eventType="note:added", itemId="n"))])
+    assert answer.failed == set()
+    assert lines(answer) == [
+        {
+            "level": "WARNING",
+            "message": "orphaned fact not published",
+            "pk": "reminder#R1",
+            "sk": "2026-11-23T06:00:01.000000Z#c",
+            "reason": "notification_topic",
+            "error": "answered NotFound",
+        }
+    ]
+
+
+def late_reminder() -> Record:
+    """A reminder published an hour ago that is due in half a minute, after the scheduler's last query for it."""
+    now = datetime.now(UTC)
+    data = reminder_data(date=(now + timedelta(seconds=30)).isoformat())
+    occurred_at = (now - timedelta(hours=1)).isoformat()
+    return raw(native(id="late", occurredAt=occurred_at, eventData=data), sent=occurred_at)
+
+
+def test_a_notification_that_the_service_delays_has_one_line_and_two_metrics(world: World) -> None:
+    """Its seconds late are the difference of due_at and deliver_at."""
+    answer = world.invoke([late_reminder()])
+    row = world.row()
+    seconds = (row["due_at"] - row["deliver_at"]).total_seconds()
+    assert seconds > 0
+    assert lines(answer) == [
+        {
+            "level": "WARNING",
+            "message": "notification late",
+            "event_id": "late",
+            "event_type": CREATED,
+            "seconds_late": seconds,
+        }
+    ]
+    assert metrics(answer)[1] == {"service": "event-service", "NotificationsLate": 1, "NotificationLateness": seconds}
+
+
+def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no failure: at the usual level it is only counted."""
+    world.accept(reminder("newer", 9, UPDATED))
+    quiet = world.invoke([reminder("older 1", 1, CREATED)])
+    assert lines(quiet) == []
+    assert without_age(metrics(quiet)[0]) == counts(EventsReceived=1, EventsStored=1, EventsSuperseded=1)
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "debugged")  # other settings: the telemetry is made anew
+    logged = [json.loads(line) for line in world.invoke([reminder("older 2", 2, CREATED)]).lines]
+    (line,) = [line for line in logged if line.get("message") == "event superseded"]
+    assert line.keys() == STANDARD | {"event_id", "event_type"}
+    assert (line["level"], line["event_id"], line["event_type"]) == ("DEBUG", "older 2", CREATED)
+
+
+def test_the_metrics_of_a_batch_count_what_became_of_its_records(world: World) -> None:
+    """Duplicates and rejections apart; what was stored again by event type, and what failed by reason."""
+    first = reminder("c", 1, CREATED)
+    world.accept(first)
+    batch = [first, reminder("u", 2, UPDATED), raw("{", NOTE), raw("[", NOTE), raw(legacy(itemId=""), NOTE)]
+    batch_metrics, *parts = metrics(world.invoke(batch))
+    assert batch_metrics.pop("OldestEventAge") >= 0
+    assert batch_metrics == counts(
+        EventsReceived=5, EventsStored=1, DuplicateEvents=1, EventsRejected=3, RecordsFailed=3, FactsPublished=1
+    )
+    assert [{name: value for name, value in part.items() if name != "service"} for part in parts] == [
+        {"reason": "not_json", "EventsRejected": 2},
+        {"reason": "invalid_field", "EventsRejected": 1},
+        {"reason": "not_json", "RecordsFailed": 2},
+        {"reason": "invalid_field", "RecordsFailed": 1},
+        {"eventType": UPDATED, "EventsStored": 1},
+    ]
+
+
+def test_the_age_of_a_batch_is_that_of_its_oldest_event(world: World) -> None:
+    """In seconds since it occurred; a batch without an event has none."""
+    now = datetime.now(UTC)
+    times = [each.isoformat() for each in (now, now - timedelta(hours=1))]
+    blob, *_ = metrics(world.invoke([raw(native(id=time, occurredAt=time), sent=time) for time in times]))
+    assert 3600 <= blob["OldestEventAge"] < 3660
+    assert metrics(world.invoke([raw("{", NOTE)]))[0] == counts(EventsReceived=1, EventsRejected=1, RecordsFailed=1)
+
+
+def test_a_fact_of_an_earlier_batch_is_counted_by_the_batch_that_publishes_it(world: World) -> None:
+    """Whatever is published is counted once."""
+    leave_behind(world, reminder("c", 1, CREATED))
+    world.tables.age_outbox(16)
+    blob, stored = metrics(world.invoke([raw(native(id="n", eventType="note:added", itemId="n"))]))
+    assert without_age(blob) == counts(EventsReceived=1, EventsStored=1, FactsPublished=1)
+    assert stored == {"service": "event-service", "eventType": "other", "EventsStored": 1}
