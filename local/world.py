@@ -27,7 +27,6 @@ class World:
         self._sns = stack.client("sns")
         self._sqs = stack.client("sqs")
         self._dynamodb = stack.client("dynamodb")
-        self._logs = stack.client("logs")
         self._facts = self._sqs.create_queue(QueueName="facts")["QueueUrl"]
         arn = self._sqs.get_queue_attributes(QueueUrl=self._facts, AttributeNames=["QueueArn"])["Attributes"][
             "QueueArn"
@@ -50,11 +49,6 @@ class World:
             },
         )
 
-    def hurry(self) -> None:
-        """Redeliver failed records after 4 seconds instead of 3 minutes, which is too long for a demo."""
-        queue = self._deployment["EventQueueUrl"]
-        self._sqs.set_queue_attributes(QueueUrl=queue, Attributes={"VisibilityTimeout": "4"})
-
     def events(self, stream: str | None = None) -> list[Any]:
         """Return the stored events of one stream, or of all, in order."""
         items = self._dynamodb.scan(TableName=self._deployment["EventStoreTableName"], ConsistentRead=True)["Items"]
@@ -68,19 +62,20 @@ class World:
 
     def facts(self) -> list[Any]:
         """Return the facts that arrived."""
-        return sorted((json.loads(body) for _, body in self._receive(self._facts)), key=lambda fact: fact["occurredAt"])
+        return sorted(
+            (json.loads(message["Body"]) for message in self._receive(self._facts)), key=lambda fact: fact["occurredAt"]
+        )
 
     def dead_letters(self) -> list[tuple[str, str]]:
-        """Return the id and the published text of each dead letter."""
+        """Return the published text of each dead letter, and the error of its rejection."""
         messages = self._receive(self._deployment["EventDeadLetterQueueUrl"])
-        return [(message_id, json.loads(body)["Message"]) for message_id, body in messages]
-
-    def reason(self, message_id: str) -> str:
-        """Return the reason a record failed, from the function's log."""
-        group = self._deployment["EventServiceLogGroupName"]
-        lines = (event["message"] for event in self._logs.filter_log_events(logGroupName=group)["events"])
-        records = [json.loads(line) for line in lines if line.startswith("{")]
-        return next((record["error"] for record in records if record.get("message_id") == message_id), "not in the log")
+        return [
+            (
+                json.loads(message["Body"])["Message"],
+                json.loads(message["MessageAttributes"]["rejection"]["StringValue"])["error"],
+            )
+            for message in messages
+        ]
 
     def waiting(self) -> int:
         """Return the number of messages in the event queue, waiting or in flight."""
@@ -116,10 +111,12 @@ class World:
                 raise UnexpectedError(f"waited {_WAIT_SECONDS} s for {what}: {len(self.events())} events are stored")
             time.sleep(0.2)
 
-    def _receive(self, queue: str) -> list[tuple[str, str]]:
-        messages = []
-        while batch := self._sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            messages += [(message["MessageId"], message["Body"]) for message in batch]
+    def _receive(self, queue: str) -> list[Any]:
+        messages: list[Any] = []
+        while batch := self._sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            messages += batch
         return messages
 
     def _count(self, queue: str) -> tuple[int, int]:

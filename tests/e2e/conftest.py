@@ -36,7 +36,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def deployment(database: Stack, built: Path) -> Deployment:
-    return deploy(database, {"DatabaseUrl": database.database_url, "MaxReceiveCount": "2"}, directory=built)
+    return deploy(database, {"DatabaseUrl": database.database_url}, directory=built)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,6 @@ def world(database: Stack, deployment: Deployment) -> World:
     world = World(database, deployment)
     world.publish("order:placed", {"userId": "first", "itemId": "first", "eventData": {}})
     world.wait("the first event", lambda: bool(world.events("order#first")))
-    world.hurry()
     return world
 
 

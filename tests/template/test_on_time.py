@@ -53,7 +53,7 @@ def test_a_batch_does_not_wait_long_to_fill(source: Any, function: Any, queue: A
 
 def test_one_late_notification_raises_the_alarm(resources: Any, function: Any) -> None:
     """On the metric as the function writes it."""
-    alarm = resources["LateNotificationsAlarm"]["Properties"]
+    alarm = resources["NotificationsLateAlarm"]["Properties"]
     variables = function["Environment"]["Variables"]
     assert (alarm["Namespace"], alarm["MetricName"]) == (
         variables["POWERTOOLS_METRICS_NAMESPACE"],

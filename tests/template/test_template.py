@@ -155,16 +155,6 @@ def test_what_holds_data_outlives_the_stack(resources: Any, name: str) -> None:
     assert not {"QueueName", "TableName", "LogGroupName"} & set(resources[name].get("Properties", {}))
 
 
-def test_every_alarm_notifies_the_topic_and_is_in_the_manual(resources: Any) -> None:
-    """What it means and what to do."""
-    manual = (TEMPLATE.parent / "docs" / "operations.md").read_text()
-    alarms = {name: value for name, value in resources.items() if value["Type"] == "AWS::CloudWatch::Alarm"}
-    assert len(alarms) == 10
-    for name, alarm in alarms.items():
-        assert alarm["Properties"]["AlarmActions"] == ALARM_ACTIONS
-        assert f"| {name} |" in manual
-
-
 def test_the_alarm_on_the_duration_goes_off_before_the_function_runs_out_of_time(resources: Any) -> None:
     """At 80 % of its timeout."""
     timeout = properties(resources, "EventServiceFunction")["Timeout"]
