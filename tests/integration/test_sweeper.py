@@ -11,7 +11,7 @@ from event_service.errors import RecordError
 from event_service.migrate.deployment import grant
 from event_service.sweeper import lambda_handler
 from local.stack import Stack
-from tests.support.interrupted import leave_behind, published, reminder
+from tests.contract.interrupted import leave_behind, published, reminder
 from tests.support.world import World, captured_logs
 
 
