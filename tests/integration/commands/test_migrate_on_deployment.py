@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from event_service.migrate import deployment
 from event_service.migrate.deployment import grant, lambda_handler
 from local.stack import Stack, create_database
 
+CAPTURES = Path(__file__).parents[2] / "captures"
 USER, PASSWORD = "deployed_function", "correct horse"
 
 
@@ -125,3 +127,17 @@ def test_a_failing_migration_is_answered_with_its_reason(
     assert taken[0]["Status"] == "FAILED"
     assert taken[0]["Reason"] == '42P07: relation "notifications" already exists'
     assert "s3cret" not in json.dumps(taken)
+
+
+def test_the_original_services_table_fails_the_deployment_with_what_to_do(
+    stack: Stack, answers: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same text as the command's."""
+    url, taken = answers
+    database = create_database(stack, "original_in_the_way")
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute((CAPTURES / "notification.typeorm-ddl.sql").read_bytes())
+    monkeypatch.setenv("DATABASE_URL", database)
+    lambda_handler(request("Create", url), None)
+    assert taken[0]["Status"] == "FAILED"
+    assert 'ALTER TABLE "notification" RENAME TO "notification_original"' in taken[0]["Reason"]

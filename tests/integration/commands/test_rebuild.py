@@ -57,10 +57,12 @@ def test_a_rebuild_gives_the_rows_the_service_wrote(
 
 
 def test_the_samples_are_rebuilt_by_several_processes(aws: Aws, service_environment: dict[str, str]) -> None:
-    """Compressed data, every format and digit, facts and unknown types among them; and the command says so."""
+    """Compressed data, every format and digit, cut texts, facts and unknown types among them; the command says so."""
     url = service_environment["DATABASE_URL"]
     for name in sorted(set(RECORDS) - {"one-good-several-bad"}):
         deliver(RECORDS[name])
+    cut = {"date": "2027-01-01T08:00:00Z", "message": "cut \0 \ud83d"}
+    deliver([record("reminder:created", "user-a", "item-cut", 1, data=cut)])
     live = rows(url)
     lose_rows(url)
 
@@ -138,7 +140,10 @@ GZIP: Json = {"eventDataEncoding": {"S": "gzip"}}
         ({"eventData": '[{"date": "2027-01-01T08:00:00Z"}]'}, "eventData: is not a JSON object"),
         ({"eventData": "[" * 100_000}, "eventData: is nested deeper than 64 levels"),
         ({"eventData": '{"date": "2027-01-01T08:00:00Z", "n": NaN}'}, "eventData.n: holds NaN"),
-        ({"eventData": '{"date": "2027-01-01T08:00:00Z", "m": "\\u0000"}'}, "eventData.m: holds a NUL character"),
+        (
+            {"eventData": '{"date": "2027-01-01T08:00:00Z", "\\u0000": 1}'},
+            "eventData: has a name that holds a NUL character",
+        ),
         ({"eventType": "notification:update"}, "eventType: does not agree with the item's key"),
         ({"id": "y"}, "id: together with occurredAt does not agree with the item's key"),
         ({"occurredAt": "2026-11-23T12:00:02Z"}, "occurredAt: is not an instant as the service writes it"),
