@@ -58,16 +58,14 @@ class Queue:
         with tempfile.TemporaryFile("w+") as held:
 
             def work() -> None:
-                new: list[Message] | None = None
-                while new != [] and not stop.is_set():
-                    batch = self._receive()
+                while not stop.is_set() and (batch := self._receive()):
                     removed: Collection[str] = ()
                     try:
                         with lock:
+                            # A walk that lasts longer than messages are hidden receives some again.
                             new = [message for message in batch if hash(message["MessageId"]) not in seen]
                             seen.update(hash(message["MessageId"]) for message in new)
-                        if new:
-                            removed = visit(new)
+                        removed = visit(new)
                     finally:
                         with lock:
                             held.writelines(f"{m['ReceiptHandle']}\n" for m in batch if m["MessageId"] not in removed)

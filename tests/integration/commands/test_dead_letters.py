@@ -4,6 +4,9 @@ import io
 import json
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -319,6 +322,22 @@ def test_a_missing_queue_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.delenv("DEAD_LETTER_QUEUE_URL", raising=False)
     assert main(["list"]) == 2
     assert "DEAD_LETTER_QUEUE_URL is not set" in capsys.readouterr().err
+
+
+def test_an_interrupted_command_makes_its_messages_visible_again(letters: Letters) -> None:
+    """Ctrl-C ends it with the status of a shell."""
+    for _ in range(100):
+        entries = [{"Id": str(n), "MessageBody": MALFORMED} for n in range(10)]
+        letters.sqs.send_message_batch(QueueUrl=letters.queue_url, Entries=entries)
+    command = [sys.executable, "-m", "event_service.dead_letters", "list"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while letters.count(letters.queue_url)[1] < 50:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, "interrupted" in errors) == (130, True)
+    assert letters.count(letters.queue_url) == (1000, 0)
 
 
 def _run_in_a_process(arguments: list[str], environment: dict[str, str]) -> None:
