@@ -32,17 +32,23 @@ def fact_ids(item: Item) -> list[str]:
     return possible_fact_ids(event_key(item), known.effect) if known else []
 
 
-def merge_requests(items: Iterable[Item], facts: AbstractSet[str], refuse: Refuse) -> Iterator[list[str]]:
+def announced_keys(items: Iterable[Item], known_facts: Callable[[list[str]], AbstractSet[str]]) -> set[EventKey]:
+    """Return the keys of the events in items that have a fact; `known_facts` returns which of some ids are of facts."""
+    keys = {id_: event_key(item) for item in items for id_ in fact_ids(item)}
+    return {keys[id_] for id_ in known_facts([*keys])}
+
+
+def merge_requests(items: Iterable[Item], announced: AbstractSet[EventKey], refuse: Refuse) -> Iterator[list[str]]:
     """Yield the requests that merge items with an effect, as `upkeep.merge` takes them.
 
-    Each list has one request per notification and is of bounded size. `facts` are the ids of the facts that exist.
+    Each list has one request per notification and is of bounded size. `announced` are the keys of events with a fact.
     What today's code would reject goes to `refuse`. Newest first is fastest: an event that decides nothing only has to
     be valid.
     """
     requests: list[str] = []
     held = 0
     for items_of_one in _by_notification(items, refuse).values():
-        if request := _request(items_of_one, facts, refuse):
+        if request := _request(items_of_one, announced, refuse):
             requests.append(request)
             held += len(request)
         if held > _HELD_CHARACTERS:
@@ -65,11 +71,11 @@ def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Place, list
     return found
 
 
-def _request(items: Iterable[tuple[Item, KnownType]], facts: AbstractSet[str], refuse: Refuse) -> str | None:
+def _request(items: Iterable[tuple[Item, KnownType]], announced: AbstractSet[EventKey], refuse: Refuse) -> str | None:
     """Return what merges the events of a notification, read one after the other because their data may be large."""
     first_seen: Instant | None = None
     deciding: tuple[Precedence, Event, KnownType, str] | None = None
-    announced: Precedence | None = None
+    last_announced: Precedence | None = None
     for item, known in items:
         try:
             event = event_of(item)
@@ -82,8 +88,8 @@ def _request(items: Iterable[tuple[Item, KnownType]], facts: AbstractSet[str], r
             refuse(event_key(item), str(exc))
             continue
         first_seen = min(first_seen or event.occurred_at, event.occurred_at)
-        if (announced is None or place > announced) and not facts.isdisjoint(fact_ids(item)):
-            announced = place
+        if event.key in announced and (last_announced is None or place > last_announced):
+            last_announced = place
     if deciding is None:
         return None
     _, event, known, notification = deciding
@@ -94,7 +100,7 @@ def _request(items: Iterable[tuple[Item, KnownType]], facts: AbstractSet[str], r
             "effect": dumps(known.effect),
             "subject": dumps(known.subject),
             "firstSeen": dumps(first_seen),
-            "announced": _composite(announced),
+            "announced": _composite(last_announced),
             "notification": notification,
         }
     )

@@ -116,10 +116,10 @@ def _show_and_check(world: World, clock: Clock) -> None:
     changes = [("created", "meeting"), ("created", "rent"), ("deleted", "rent"), ("updated", "rent")]
     _expect("the facts", [(f"notification:{kind}", item) for kind, item in changes], sorted(fact[:2] for fact in facts))
 
-    dead = [(body, rejection["error"]) for body, rejection in world.dead_letters()]
-    table("Dead letters, with the reason of the rejection", ("message", "reason"), dead)
+    dead = world.dead_letters()
+    table("Dead letters, with the reason that they carry", ("message", "reason"), dead)
     _expect("the dead-letter queue", [MALFORMED], [body for body, _ in dead])
-    _expect("the reason of the rejection", [True], ["JSON object" in reason for _, reason in dead])
+    _expect("the reason", [True], ["JSON object" in reason for _, reason in dead])
     print()
 
 

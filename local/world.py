@@ -27,7 +27,6 @@ class World:
         self._sns = stack.client("sns")
         self._sqs = stack.client("sqs")
         self._dynamodb = stack.client("dynamodb")
-        self._logs = stack.client("logs")
         self._facts = self._sqs.create_queue(QueueName="facts")["QueueUrl"]
         arn = self._sqs.get_queue_attributes(QueueUrl=self._facts, AttributeNames=["QueueArn"])["Attributes"][
             "QueueArn"
@@ -63,25 +62,20 @@ class World:
 
     def facts(self) -> list[Any]:
         """Return the facts that arrived."""
-        facts = [json.loads(message["Body"]) for message in self._receive(self._facts)]
-        return sorted(facts, key=lambda fact: str(fact["occurredAt"]))
+        return sorted(
+            (json.loads(message["Body"]) for message in self._receive(self._facts)), key=lambda fact: fact["occurredAt"]
+        )
 
-    def dead_letters(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return the published text of each rejected record in the dead-letter queue, and its rejection."""
+    def dead_letters(self) -> list[tuple[str, str]]:
+        """Return the published text of each dead letter, and the error of its rejection."""
+        messages = self._receive(self._deployment["EventDeadLetterQueueUrl"])
         return [
             (
                 json.loads(message["Body"])["Message"],
-                json.loads(message["MessageAttributes"]["rejection"]["StringValue"]),
+                json.loads(message["MessageAttributes"]["rejection"]["StringValue"])["error"],
             )
-            for message in self._receive(self._deployment["EventDeadLetterQueueUrl"])
+            for message in messages
         ]
-
-    def reason(self, message_id: str) -> str:
-        """Return the reason a record failed, from the function's log."""
-        group = self._deployment["EventServiceLogGroupName"]
-        lines = (event["message"] for event in self._logs.filter_log_events(logGroupName=group)["events"])
-        records = [json.loads(line) for line in lines if line.startswith("{")]
-        return next((record["error"] for record in records if record.get("message_id") == message_id), "not in the log")
 
     def waiting(self) -> int:
         """Return the number of messages in the event queue, waiting or in flight."""
@@ -119,8 +113,9 @@ class World:
 
     def _receive(self, queue: str) -> list[Any]:
         messages: list[Any] = []
-        request: dict[str, Any] = {"QueueUrl": queue, "MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]}
-        while batch := self._sqs.receive_message(**request).get("Messages"):
+        while batch := self._sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
             messages += batch
         return messages
 

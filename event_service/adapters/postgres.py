@@ -228,4 +228,5 @@ def _without_values(message: str) -> str:
     """Return libpq's reason for a refused connection: errors at connection time carry no SQLSTATE."""
     reason = re.split(r"failed: |FATAL: ", message.strip().splitlines()[0] if message.strip() else "no answer")[-1]
     reason = re.sub(r"\"[^\"]*\"|'[^']*'", "…", reason.strip())
-    return re.sub(r"\b[\w.-]*\.[\w.-]+\b|\b[0-9a-fA-F:]*:[0-9a-fA-F:]+\b", "…", reason)
+    addresses = r"(?<![\w.-])(?!pg_hba\.conf\b)[\w.-]*\.[\w.-]+\b|\b[0-9a-fA-F:]*:[0-9a-fA-F:]+\b"
+    return re.sub(addresses, "…", reason)

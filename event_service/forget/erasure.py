@@ -34,7 +34,7 @@ from event_service.codec.instants import format_instant, now
 from event_service.domain.event import KNOWN_TYPES, Event, notification_id
 from event_service.domain.facts import fact_id, fact_of
 from event_service.domain.redaction import redact
-from event_service.merging import merge_requests
+from event_service.merging import announced_keys, merge_requests
 
 _ITEMS_PER_REPORT: Final = 1000
 
@@ -166,7 +166,8 @@ def _write_item(task: Erasure, item: Item, left: Item) -> None:
 
 def _renew_rows(task: Erasure, items: Sequence[Item], facts: set[str]) -> None:
     """Make rows what the emptied events make of them, so that a rebuild makes the same."""
-    for requests in merge_requests(items, facts, lambda *_: None):
+    announced = announced_keys(items, facts.intersection)
+    for requests in merge_requests(items, announced, lambda *_: None):
         merge(task.connection, NOTIFICATIONS, requests)
 
 

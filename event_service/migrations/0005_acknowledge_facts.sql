@@ -22,7 +22,7 @@ BEGIN
         WITH orphaned AS (
             SELECT o.event_pk, o.event_sk
             FROM outbox AS o
-            WHERE o.committed_at < now() - interval '15 minutes'
+            WHERE o.committed_at < now() - interval '15 minutes'  -- implied by the next line, but indexed
               AND o.committed_at + o.claimed_after < now() - interval '15 minutes'
             ORDER BY o.committed_at
             LIMIT claims

@@ -6,7 +6,7 @@ facts are stored before they leave the outbox.
 """
 
 from collections.abc import Callable
-from concurrent.futures import wait
+from concurrent.futures import Executor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
@@ -76,25 +76,25 @@ def _fill(connection: TimeLimitedConnection, job: RebuildJob, phases: tuple[str,
         print(f"rebuild: resuming the one begun at {begun}; --restart begins again")
     elif FACTS in phases:
         add_facts(connection, [fact_id(fact.pk, fact.sk, fact.kind) for fact in pending_facts(connection)])
-    for phase in phases:
-        _scan(connection, job, phase, report)
-    total = progress_of(connection, job)
-    clear(connection, job.target)
-    return total
-
-
-def _scan(connection: TimeLimitedConnection, job: RebuildJob, phase: str, report: Report) -> None:
-    segments = segments_of(connection, job, phase)
     pool, stop = make_workers(job.workers)
     try:
-        pending = {pool.submit(scan_segment, job, phase, segment, len(segments)) for segment in segments}
-        while pending:
-            done, pending = wait(pending, timeout=1, return_when="FIRST_EXCEPTION")
-            for each in done:
-                each.result()
-            report(progress_of(connection, job))
+        for phase in phases:
+            _scan(connection, job, phase, pool, report)
     except BrokenProcessPool as exc:
         raise CommandError("a worker was killed, perhaps out of memory; run the same command again to resume") from exc
     finally:
         stop()
         pool.shutdown(cancel_futures=True)
+    total = progress_of(connection, job)
+    clear(connection, job.target)
+    return total
+
+
+def _scan(connection: TimeLimitedConnection, job: RebuildJob, phase: str, pool: Executor, report: Report) -> None:
+    segments = segments_of(connection, job, phase)
+    pending = {pool.submit(scan_segment, job, phase, segment, len(segments)) for segment in segments}
+    while pending:
+        done, pending = wait(pending, timeout=1, return_when="FIRST_EXCEPTION")
+        for each in done:
+            each.result()
+        report(progress_of(connection, job))

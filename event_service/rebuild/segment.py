@@ -19,7 +19,7 @@ from event_service.adapters.upkeep import merge
 from event_service.cli import secrets_client
 from event_service.codec.json_text import raw_members, string_value
 from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, EventKey
-from event_service.merging import fact_ids, merge_requests
+from event_service.merging import announced_keys, merge_requests
 from event_service.rebuild.progress import (
     EVENTS,
     FACTS,
@@ -101,12 +101,12 @@ def _merge_page(connection: TimeLimitedConnection, job: RebuildJob, items: Seque
         left_out.add(key)
         print(f"rebuild: refused: {' '.join(key)}: {reason}", file=sys.stderr)
 
-    facts = known_facts(connection, [id_ for item in items for id_ in fact_ids(item)])
+    announced = announced_keys(items, lambda ids: known_facts(connection, ids))
     pending = [*reversed(items)]
     while pending:
         refused = [
             request
-            for requests in merge_requests(pending, facts, leave_out)
+            for requests in merge_requests(pending, announced, leave_out)
             for request in merge(connection, job.target, requests)
         ]
         for request in refused:

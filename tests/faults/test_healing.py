@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -186,11 +187,13 @@ class TroubledScript(Script):
         self._backends, self._mode = backends, mode
         self._until = time.monotonic() + seconds
 
-    def play(self, exchange: Exchange[Any]) -> Any:  # type: ignore[override]
+    def play(self, exchange: Exchange[Any]) -> Any:
         """Answer a request."""
         if exchange.request.backend not in self._backends or time.monotonic() > self._until:
             return super().play(exchange)
-        return {"throttle": exchange.throttle, "error": exchange.error, "refuse": lambda: None}[self._mode]()
+        if self._mode == "refuse":
+            return None
+        return exchange.throttle() if self._mode == "throttle" else exchange.error()
 
 
 @pytest.fixture

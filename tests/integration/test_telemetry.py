@@ -18,6 +18,7 @@ COUNTS = {
     "EventsStored",
     "DuplicateEvents",
     "EventsSuperseded",
+    "EventsRejected",
     "RecordsFailed",
     "FactsPublished",
 }
@@ -71,7 +72,7 @@ def test_a_failed_record_has_one_line(world: World) -> None:
     answer = world.invoke([malformed, undated, raw(native(id="good", itemId="good"))])
     not_json, missing = lines(answer)
     assert not_json.pop("error")
-    assert not_json == failed(malformed, reason="not_json", field="body")
+    assert not_json == failed(malformed, reason="not_json", field="body", handed_over=False)
     assert missing == failed(
         undated,
         event_id="event-1",
@@ -79,6 +80,7 @@ def test_a_failed_record_has_one_line(world: World) -> None:
         reason="invalid_field",
         field="eventData.date",
         error="eventData.date: is missing",
+        handed_over=False,
     )
 
 
@@ -145,8 +147,7 @@ def test_a_notification_that_the_service_delays_has_one_line_and_two_metrics(wor
             "seconds_late": seconds,
         }
     ]
-    _, lateness = metrics(answer)
-    assert lateness == {"service": "event-service", "NotificationsLate": 1, "NotificationLateness": seconds}
+    assert metrics(answer)[1] == {"service": "event-service", "NotificationsLate": 1, "NotificationLateness": seconds}
 
 
 def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,18 +165,21 @@ def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeyp
 
 
 def test_the_metrics_of_a_batch_count_what_became_of_its_records(world: World) -> None:
-    """Duplicates and rejections apart; a rejection has its reason as a dimension."""
+    """Duplicates and rejections apart; what was stored again by event type, and what failed by reason."""
     first = reminder("c", 1, CREATED)
     world.accept(first)
     batch = [first, reminder("u", 2, UPDATED), raw("{", NOTE), raw("[", NOTE), raw(legacy(itemId=""), NOTE)]
-    batch_metrics, *rejected = metrics(world.invoke(batch))
+    batch_metrics, *parts = metrics(world.invoke(batch))
     assert batch_metrics.pop("OldestEventAge") >= 0
     assert batch_metrics == counts(
-        EventsReceived=5, EventsStored=1, DuplicateEvents=1, RecordsFailed=3, FactsPublished=1
+        EventsReceived=5, EventsStored=1, DuplicateEvents=1, EventsRejected=3, RecordsFailed=3, FactsPublished=1
     )
-    assert sorted(rejected, key=lambda blob: str(blob["reason"])) == [
-        {"service": "event-service", "reason": "invalid_field", "EventsRejected": 1},
-        {"service": "event-service", "reason": "not_json", "EventsRejected": 2},
+    assert [{name: value for name, value in part.items() if name != "service"} for part in parts] == [
+        {"reason": "not_json", "EventsRejected": 2},
+        {"reason": "invalid_field", "EventsRejected": 1},
+        {"reason": "not_json", "RecordsFailed": 2},
+        {"reason": "invalid_field", "RecordsFailed": 1},
+        {"eventType": UPDATED, "EventsStored": 1},
     ]
 
 
@@ -183,14 +187,15 @@ def test_the_age_of_a_batch_is_that_of_its_oldest_event(world: World) -> None:
     """In seconds since it occurred; a batch without an event has none."""
     now = datetime.now(UTC)
     times = [each.isoformat() for each in (now, now - timedelta(hours=1))]
-    (blob,) = metrics(world.invoke([raw(native(id=time, occurredAt=time), sent=time) for time in times]))
+    blob, *_ = metrics(world.invoke([raw(native(id=time, occurredAt=time), sent=time) for time in times]))
     assert 3600 <= blob["OldestEventAge"] < 3660
-    assert metrics(world.invoke([raw("{", NOTE)]))[0] == counts(EventsReceived=1, RecordsFailed=1)
+    assert metrics(world.invoke([raw("{", NOTE)]))[0] == counts(EventsReceived=1, EventsRejected=1, RecordsFailed=1)
 
 
 def test_a_fact_of_an_earlier_batch_is_counted_by_the_batch_that_publishes_it(world: World) -> None:
     """Whatever is published is counted once."""
     leave_behind(world, reminder("c", 1, CREATED))
     world.tables.age_outbox(16)
-    (blob,) = metrics(world.invoke([raw(native(id="n", eventType="note:added", itemId="n"))]))
+    blob, stored = metrics(world.invoke([raw(native(id="n", eventType="note:added", itemId="n"))]))
     assert without_age(blob) == counts(EventsReceived=1, EventsStored=1, FactsPublished=1)
+    assert stored == {"service": "event-service", "eventType": "other", "EventsStored": 1}

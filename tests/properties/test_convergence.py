@@ -91,6 +91,7 @@ def test_any_delivery_ends_in_the_same_state(
     assert [delivery.result() for delivery in deliveries] == [0, 0]
     assert reference.result() == 0
     assert concurrent.world.tables.rows_of_user(user) == in_order.world.tables.rows_of_user(user)
+    assert [service.world.tables.wrongly_announced(user) for service in services] == [[], []]
     assert events_of_user(concurrent.world.aws, user) == events_of_user(in_order.world.aws, user)
     assert concurrent.world.outbox() == []
 

@@ -1,10 +1,10 @@
 """Deliveries, a rebuild, an erasure and a settlement of one item, interleaved at the boundaries of their statements.
 
 Statements are atomic, so what can happen depends on their order alone. Two deliveries and a rebuild page have 34,650
-orders; 2,774 are left of these if orders count once that differ only in statements of different backends, which cannot
-meet. `make verify` runs them all, for each history; `make test` every 139th. With a settlement there are 63,063,000
-orders (756,756 without one and with an erasure of 20 statements there are more than 10 to the power of 10); of these
-`make verify` runs 1,000 for each history, `make test` 10: a fixed random sample.
+orders. 2,774 of these are left if orders that differ only in statements of different backends, which cannot meet, count
+once: `make verify` runs them all for each history, `make test` every 139th. With a settlement there are 15,765,750
+orders, with an erasure of about 20 statements 217,567,350, and with everything more than 10^15: of these, `make verify`
+runs 1,000 for each history (500 of the last), `make test` 10 (5), drawn at random and the same every time.
 """
 
 import itertools

@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from local.stack import Stack
 from tests.soak.stream import REFUSED_ITEM, Stream
@@ -63,11 +64,14 @@ class Soak:
             ("facts stored", self.facts_stored),
             ("facts published", len(self.facts_published)),
             ("facts published more than once", sum(count > 1 for count in self.facts_published.values())),
+            *self.stream.timeliness.summary(),
             ("lost", self.lost),
             ("differences in all", len(self.problems)),
         ]
 
     def stop_sending(self) -> None:
+        if self.sending:
+            self.stream.timeliness.run_until = datetime.now(UTC)
         self.sending = False
 
     def take(self, rng: random.Random) -> list[Record]:
@@ -108,8 +112,12 @@ def soak(
             for number in range(_WORKERS)
         ]
         collector = threading.Thread(target=_collect_facts, args=(state, threads))
+        scheduler = threading.Thread(
+            target=state.stream.timeliness.watch,
+            args=(database_url, lambda: not any(thread.is_alive() for thread in threads)),
+        )
         progress("sending events, killing processes and breaking connections")
-        for thread in (*threads, collector):
+        for thread in (*threads, collector, scheduler):
             thread.start()
         stop.callback(state.stop_sending)
         end = time.monotonic() + seconds
@@ -120,6 +128,8 @@ def soak(
         progress("letting everything get through")
         for thread in (*threads, collector):
             thread.join()
+        progress("letting the scheduler query for what is late")
+        scheduler.join()
         state.broken = breaks.broken
     progress("accounting for every event")
     audit(state)
@@ -179,5 +189,6 @@ def audit(state: Soak) -> None:
     expected = {key: comparable(row.expected()) for key, row in state.stream.expected_rows().items()}
     different = [key for key in expected.keys() | actual.keys() if expected.get(key) != actual.get(key)]
     state.problems += [f"row {key}: expected {expected.get(key)}, found {actual.get(key)}" for key in different]
+    state.problems += state.stream.timeliness.problems()
     waiting = state.world.tables.waiting_causes()
     state.problems += [f"the fact of {event_id} is still in the outbox" for event_id in waiting]

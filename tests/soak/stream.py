@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
+from tests.soak.timeliness import Timeliness
 from tests.support.messages import Record, native, raw, text
 from tests.support.oracle import Event, Key, Row, modelled
 
@@ -18,6 +19,7 @@ REFUSED_ITEM = "refused"  # PostgreSQL refuses its rows
 _BAD_SHARE = 0.002
 _REFUSED_SHARE = 0.004
 _REPEATED_SHARE = 0.05
+_REMINDER_SHARE = 0.05
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Stream:
     repeated: int = 0
     bad: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    timeliness: Timeliness = field(default_factory=Timeliness)
     _records: int = 0
     _last: Record | None = None
 
@@ -48,6 +51,10 @@ class Stream:
             self.repeated += 1
             return self._last | {"messageId": message_id}
         number = len(self.events)
+        if choice > 1 - _REMINDER_SHARE:
+            event, record = self.timeliness.reminder(number, self.rng)
+            self.events[event["id"]] = event
+            return record | {"messageId": message_id}
         is_refused = self.rng.random() < _REFUSED_SHARE
         event = native(
             id=f"event-{number}",

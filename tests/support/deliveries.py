@@ -20,11 +20,11 @@ from event_service.domain.projection import project
 from event_service.parse import parse
 from event_service.pipeline import Achieved, append, apply
 from event_service.relay import Relay, Relayed, acknowledge, publish
+from tests.integration.adapters.service_database import database_at
 from tests.support.aws import Aws
 from tests.support.formats import native_raw
 from tests.support.interleaving import Here, Pausing
 from tests.support.oracle import Event
-from tests.support.service_database import database_at
 
 
 @dataclass

@@ -48,8 +48,20 @@ class Tables:
         return {(row["user_id"], row["item_id"]): row for row in self.query("SELECT * FROM notifications")}
 
     def rows_of_user(self, user: str) -> list[Row]:
-        """The notifications of a user, tombstones included, with all their columns, ordered by item."""
-        return self.query("SELECT * FROM notifications WHERE user_id = %s ORDER BY item_id", (user,))
+        """The notifications of a user, tombstones included, ordered by item.
+
+        With all their columns but `announced`: a deletion that arrives before its create is never announced.
+        """
+        found = self.query("SELECT * FROM notifications WHERE user_id = %s ORDER BY item_id", (user,))
+        return [{name: value for name, value in row.items() if name != "announced"} for row in found]
+
+    def wrongly_announced(self, user: str) -> list[Row]:
+        """The notifications of a user of which subscribers were last told something other than what the row says."""
+        return self.query(
+            "SELECT * FROM notifications WHERE user_id = %s AND CASE WHEN deleted_at IS NULL"
+            " THEN announced IS DISTINCT FROM decided_by ELSE (announced).effect <> 'delete' END",
+            (user,),
+        )
 
     def view(self) -> list[Row]:
         """What the notification-scheduler can read."""

@@ -22,6 +22,7 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
             '{"Fn::GetAtt": ["EventStoreTable", "Arn"]}',
         ),
         "PublishFacts": ("sns:Publish", '{"Ref": "NotificationTopic"}'),
+        "HandOverRejectedRecords": ("sns:Publish", '{"Ref": "RejectedTopic"}'),
         "WriteTheLog": (
             ["logs:CreateLogStream", "logs:PutLogEvents"],
             '{"Fn::GetAtt": ["EventServiceLogGroup", "Arn"]}',
@@ -70,10 +71,11 @@ def test_only_signed_requests_of_this_account_reach_the_read_api(resources: Any)
 def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
     """SAM would add a role with rights on every queue if the function had none."""
     types = [resource["Type"] for resource in resources.values()]
-    assert types.count("AWS::IAM::Role") == 4  # one each for the functions and the proxy
+    assert types.count("AWS::IAM::Role") == 5  # one each for the functions and the proxy
     assert types.count("AWS::IAM::Policy") == types.count("AWS::IAM::ManagedPolicy") == 0
     assert properties(resources, "MigrationFunction")["Role"] == {"Fn::GetAtt": ["MigrationRole", "Arn"]}
     assert properties(resources, "EventServiceFunction")["Role"] == {"Fn::GetAtt": ["EventServiceRole", "Arn"]}
+    assert properties(resources, "SweeperFunction")["Role"] == {"Fn::GetAtt": ["SweeperRole", "Arn"]}
     assert properties(resources, "ReadApiFunction")["Role"] == {"Fn::GetAtt": ["ReadApiRole", "Arn"]}
 
 

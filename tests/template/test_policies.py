@@ -13,15 +13,17 @@ import psycopg
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from event_service import api, handler
+from event_service import api, handler, sweeper
 from event_service.adapters import postgres as database_module
 from event_service.config import Settings
 from event_service.deadline import Deadline
+from event_service.errors import Unavailable
 from event_service.migrate import deployment
 from local.api import proxy_event
 from local.api import resources as api_paths
 from local.stack import Postgres, Stack, running_postgres
 from tests.support.aws import Aws
+from tests.support.dead_letters import make_letters
 from tests.support.messages import CREATED, legacy, raw
 from tests.support.proxies.tls import make_certificate, tls_before
 from tests.template.conftest import TEMPLATE
@@ -63,6 +65,7 @@ PLATFORM: dict[str, dict[tuple[str, str], str]] = {
         **{(action, "*"): _VPC for action in _ATTACH},
     },
     "MigrationRole": {**log("MigrationLogGroup"), **{(action, "*"): _VPC for action in _ATTACH}},
+    "SweeperRole": {**_TRACING, **log("SweeperLogGroup"), **{(action, "*"): _VPC for action in _ATTACH}},
     "ReadApiRole": log("ReadApiLogGroup") | _TRACING,
     "DatabaseProxyRole": {("secretsmanager:GetSecretValue", "DatabaseRoleSecret"): "the proxy logs in with it"},
 }
@@ -113,22 +116,32 @@ def secrets(stack: Stack) -> dict[str, str]:
 
 
 @pytest.fixture
-def names(aws: Aws, secrets: dict[str, str]) -> dict[str, str]:
+def rejected_topic(stack: Stack) -> str:
+    return make_letters(stack).topic_arn
+
+
+@pytest.fixture
+def names(aws: Aws, rejected_topic: str, secrets: dict[str, str]) -> dict[str, str]:
     """What the template calls each resource that the functions reach."""
     table = {aws.table: "EventStoreTable", f"{aws.table}/index/by-user": "EventStoreTable/index/by-user"}
-    return table | {aws.topic_arn: "NotificationTopic"} | {arn: name for name, arn in secrets.items()}
+    return (
+        table
+        | {aws.topic_arn: "NotificationTopic", rejected_topic: "RejectedTopic"}
+        | {arn: name for name, arn in secrets.items()}
+    )
 
 
 @pytest.fixture
 def environment(
     stack: Stack,
-    aws: Aws,
+    names: dict[str, str],
     postgres: Postgres,
     secrets: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     """The environment that the template gives the functions, with a database behind TLS; its owner's URL."""
+    made = {name: made for made, name in names.items()}
     certificate = make_certificate(tmp_path, "localhost")
     monkeypatch.setattr(database_module, "_CERTIFICATES", certificate)
     port = int(postgres.url.rpartition(":")[2].partition("/")[0])
@@ -140,8 +153,9 @@ def environment(
             "DATABASE_NAME": "events",
             "DATABASE_SECRET_ARN": secrets[MASTER_SECRET],
             "DATABASE_ROLE_SECRET_ARN": secrets["DatabaseRoleSecret"],
-            "EVENT_STORE_TABLE": aws.table,
-            "NOTIFICATION_TOPIC_ARN": aws.topic_arn,
+            "EVENT_STORE_TABLE": made["EventStoreTable"],
+            "NOTIFICATION_TOPIC_ARN": made["NotificationTopic"],
+            "REJECTED_TOPIC_ARN": made["RejectedTopic"],
         }.items():
             monkeypatch.setenv(name, value)
         yield postgres.url.rpartition("/")[0] + "/events"
@@ -155,7 +169,7 @@ def test_each_role_allows_what_its_function_does_and_no_more(
     environment: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The calls are counted at work: migrating, handling new and repeated events after a rebuild, reading them."""
+    """The calls are counted at work: migrating, handling new, repeated and rejected events, sweeping, reading."""
     used = {}
     with recording(stack.endpoint_url) as wire:
         monkeypatch.setenv("AWS_ENDPOINT_URL", wire.url)
@@ -165,12 +179,23 @@ def test_each_role_allows_what_its_function_does_and_no_more(
         monkeypatch.setenv("DATABASE_SECRET_ARN", secrets["DatabaseRoleSecret"])
         records = [raw(legacy(itemId=item), CREATED) | {"messageId": item} for item in ("one", "two")]
         for _ in range(2):
-            assert handler.lambda_handler({"Records": records}, None) == {"batchItemFailures": []}
+            assert handler.lambda_handler({"Records": [*records, raw("{")]}, None) == {"batchItemFailures": []}
             # As after a rebuild: subscribers have not been told of what is there.
             with psycopg.connect(environment) as connection:
                 connection.execute("UPDATE notifications SET announced = NULL")
         used["EventServiceRole"] = wire.take_actions()
         may_not_read_the_tables()
+
+        sns, topic = stack.client("sns"), os.environ["NOTIFICATION_TOPIC_ARN"]
+        sns.delete_topic(TopicArn=topic)
+        handler.lambda_handler({"Records": [raw(legacy(itemId="three"), CREATED)]}, None)
+        sns.create_topic(Name=topic.rpartition(":")[2])
+        with psycopg.connect(environment) as connection:
+            connection.execute("UPDATE outbox SET committed_at = committed_at - interval '16 minutes'")
+        handler.build.cache_clear()  # another execution environment
+        wire.take_actions()
+        assert sweeper.lambda_handler({}, None)["published"] == 1
+        used["SweeperRole"] = wire.take_actions()
 
         for path in ("/items/reminder/one/events", "/items/reminder/one", "/users/user-a/events"):
             assert api.lambda_handler(proxy_event(path, api_paths()), None)["statusCode"] == 200
@@ -188,7 +213,7 @@ def may_not_read_the_tables() -> None:
     """The role of the function calls the functions and reads nothing."""
     database = handler.build(Settings.from_environment(os.environ)).backends.relay.notifications.database
     for table in ("notifications", "outbox", '"notification"'):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        with pytest.raises(Unavailable, match="InsufficientPrivilege"):
             database.query(f"SELECT * FROM {table}", (), Deadline.after(10))
 
 
@@ -247,8 +272,8 @@ def test_nothing_refers_to_what_is_not_made(transformed_source: Any, given: str)
     there = resolved["Resources"].keys() | transformed_source["Parameters"].keys()
     for name, part in (resolved["Resources"] | outputs).items():
         missing = {each for each in references(part) if each not in there and not each.startswith("AWS::")}
-        # SAM makes these of a function and of an API.
-        missing -= {each for each in missing if each.endswith((".Version", "Stage"))}
+        # SAM makes these of a function, of its events and of an API.
+        missing -= {each for each in missing if each.endswith((".Version", "FunctionRecords", "Stage"))}
         assert not missing, name
 
 

@@ -19,7 +19,7 @@ from event_service.domain.event import Event, Precedence, precedence
 from event_service.domain.projection import project
 from event_service.errors import RecordError
 from event_service.merging import _composite
-from tests.support.service_database import database_at
+from tests.integration.adapters.service_database import database_at
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -218,6 +218,16 @@ def test_an_event_that_a_rebuild_announced_has_no_second_fact(database_url: str,
     assert outcomes(database_url, event(4, "deleted")) == ["applied"]
     assert row(connection)[:2] == ("event-4", "event-3")
     assert outcomes(database_url, event(5)) == ["applied:created"]
+
+
+def test_a_deletion_that_had_no_fact_has_one_if_subscribers_turn_out_to_know_the_notification(
+    database_url: str, connection: Connection
+) -> None:
+    """The row was lost, and a rebuild finds the fact of an earlier event."""
+    assert outcomes(database_url, event(5, "deleted")) == ["applied"]
+    assert row(connection)[:2] == ("event-5", None)
+    merged(connection, event(1, "created"), announced=event(1, "created"))
+    assert outcomes(database_url, event(5, "deleted")) == ["applied:deleted"]
 
 
 def test_an_event_whose_data_was_erased_tells_what_is_left(database_url: str, connection: Connection) -> None:
