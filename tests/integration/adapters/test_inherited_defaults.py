@@ -14,9 +14,9 @@ from event_service.adapters.postgres import DatabaseRefused, connect
 from event_service.config import DatabaseSettings
 from event_service.migrate.schema import migrate
 from local.stack import Stack
+from tests.integration.adapters.service_database import no_secrets
 from tests.support.aws import Aws, function_environment
 from tests.support.messages import native, note, raw
-from tests.integration.adapters.service_database import no_secrets
 from tests.support.world import World
 
 INPUT = Path(__file__).parents[2] / "inputs" / "encoding-batch.json"

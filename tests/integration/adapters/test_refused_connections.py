@@ -14,8 +14,8 @@ from event_service.adapters.batching import EntryRefused
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
 from local.stack import Stack, free_port, running_postgres
-from tests.support.aws import Aws, function_environment
 from tests.integration.adapters.service_database import database_at
+from tests.support.aws import Aws, function_environment
 from tests.support.world import World
 
 INPUT = Path(__file__).parents[2] / "inputs" / "wrong-password.json"
