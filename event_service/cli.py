@@ -10,7 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from event_service import console
-from event_service.adapters.postgres import describe
+from event_service.adapters.postgres_errors import describe
 from event_service.config import ConfigurationError
 from event_service.errors import CommandError, Unavailable
 

@@ -1,7 +1,6 @@
 """The connection to PostgreSQL: opened when needed, kept between invocations, replaced when it is dead."""
 
 import json
-import re
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -14,10 +13,10 @@ from psycopg import errors
 from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
-from event_service.adapters.batching import EntryRefused
+from event_service.adapters.postgres_errors import DatabaseRefused, translated
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
-from event_service.errors import Unavailable, out_of_time
+from event_service.errors import out_of_time
 
 _CONNECT_SECONDS: Final = 4
 _CONNECT_SECONDS_PER_ADDRESS: Final = 2
@@ -38,19 +37,7 @@ _SESSION_SETTINGS: Final = {
     "synchronous_commit": "on",
 }
 
-# Classes of SQLSTATE after which the same statement may succeed: lost connections, deadlocks, a lack of resources,
-# operators at work. https://www.postgresql.org/docs/16/errcodes-appendix.html
-_TRANSIENT: Final = ("08", "25", "40", "53", "57", "58")
-# And those that no row is to blame for: wrong credentials, database or privileges; functions that do not exist.
-_MISCONFIGURED: Final = ("28", "3D", "42")
-_LOCKED: Final = "55P03"
-_MIGRATION_MISSING: Final = ("42P01", "42883")
-
 SecretsClient = Callable[[], Any]  # creates the client of Secrets Manager, which not every caller needs
-
-
-class DatabaseRefused(psycopg.OperationalError):
-    """The database cannot be used as it is; the text names the setting."""
 
 
 class TimeLimitedConnection(psycopg.Connection[tuple[Any, ...]]):
@@ -199,34 +186,3 @@ class Database:
 def _close(connecting: Future[TimeLimitedConnection]) -> None:
     if not connecting.cancelled() and not connecting.exception():
         connecting.result().close()
-
-
-def translated(exc: psycopg.Error) -> Unavailable | EntryRefused:
-    """Return what a driver error means for the rows of its statement."""
-    state = exc.sqlstate or ""
-    if state == _LOCKED:
-        return EntryRefused(Unavailable("notifications", "a lock is held by another session", retryable=True))
-    retryable = not state or state.startswith(_TRANSIENT)
-    unavailable = Unavailable("notifications", describe(exc), retryable=retryable)
-    return unavailable if retryable or state.startswith(_MISCONFIGURED) else EntryRefused(unavailable)
-
-
-def describe(exc: psycopg.Error) -> str:
-    """Return the reason of a driver error, without any value: PostgreSQL's messages quote rows, names and passwords."""
-    name = type(exc).__name__
-    if isinstance(exc, DatabaseRefused):
-        return str(exc)
-    if exc.sqlstate:
-        hint = ": run `python -m event_service.migrate`" if exc.sqlstate in _MIGRATION_MISSING else ""
-        return f"{name} ({exc.sqlstate}){hint}"
-    if isinstance(exc, psycopg.ProgrammingError):
-        return "DATABASE_URL is not a libpq URL"
-    return f"{name}: {_without_values(str(exc))}"
-
-
-def _without_values(message: str) -> str:
-    """Return libpq's reason for a refused connection: errors at connection time carry no SQLSTATE."""
-    reason = re.split(r"failed: |FATAL: ", message.strip().splitlines()[0] if message.strip() else "no answer")[-1]
-    reason = re.sub(r"\"[^\"]*\"|'[^']*'", "…", reason.strip())
-    addresses = r"(?<![\w.-])(?!pg_hba\.conf\b)[\w.-]*\.[\w.-]+\b|\b[0-9a-fA-F:]*:[0-9a-fA-F:]+\b"
-    return re.sub(addresses, "…", reason)

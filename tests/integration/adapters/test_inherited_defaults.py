@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from event_service.adapters.postgres import DatabaseRefused, connect
+from event_service.adapters.postgres import connect
+from event_service.adapters.postgres_errors import DatabaseRefused
 from event_service.config import DatabaseSettings
 from event_service.migrate.schema import migrate
 from local.stack import Stack
