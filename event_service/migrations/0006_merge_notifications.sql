@@ -31,7 +31,8 @@ BEGIN
             notification_data = EXCLUDED.notification_data, decided_by = EXCLUDED.decided_by,
             updated_at = EXCLUDED.updated_at, deleted_at = EXCLUDED.deleted_at,
             created_at = least(n.created_at, EXCLUDED.created_at),
-            due_at = CASE WHEN EXCLUDED.decided_by > n.decided_by THEN EXCLUDED.due_at ELSE n.due_at END,
+            due_at = CASE WHEN EXCLUDED.decided_by > n.decided_by OR EXCLUDED.deliver_at IS DISTINCT FROM n.deliver_at
+                          THEN EXCLUDED.due_at ELSE n.due_at END,
             query_missed = CASE WHEN EXCLUDED.decided_by > n.decided_by THEN EXCLUDED.query_missed ELSE n.query_missed END,
             queried_at = CASE WHEN EXCLUDED.decided_by > n.decided_by THEN last_query(
                 n.queried_at, n.due_at, n.deleted_at, n.query_missed, service_clock())

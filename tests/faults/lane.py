@@ -22,6 +22,7 @@ from tests.support.world import World
 
 _SECONDS_LEFT = 6.0
 _SECONDS_LEFT_TO_WAIT = 4.5
+_SECONDS_LEFT_IN_AN_OUTAGE = 2.5  # all of it is spent on attempts
 _AGE_MINUTES = 16
 
 
@@ -61,7 +62,11 @@ class Lane:
         """Deliver a batch once, with a fault, and wait for all its effects; None if the worker was killed."""
         self.worker = self.worker or start_worker(self.environment, self.limits)
         self.proxies.script = Script(fault, self.worker.kill)
-        seconds = _SECONDS_LEFT_TO_WAIT if fault and fault.mode == "delay" else _SECONDS_LEFT
+        seconds = _SECONDS_LEFT
+        if fault and fault.mode == "delay":
+            seconds = _SECONDS_LEFT_TO_WAIT
+        elif fault and fault.onward:
+            seconds = _SECONDS_LEFT_IN_AN_OUTAGE
         answer = self.worker.handle(Delivery(records, seconds, cold))
         if answer is None:
             self.worker = None

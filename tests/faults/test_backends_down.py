@@ -38,7 +38,7 @@ def silent_port() -> Iterator[int]:
 def handle(service_environment: Environment, capsys: pytest.CaptureFixture[str]) -> Handle:
     """Deliver a reminder, a deletion of another and two events that are only stored; return which failed and why."""
 
-    def deliver(seconds: float = 30) -> dict[str, str]:
+    def deliver(seconds: float = 6) -> dict[str, str]:
         records = [
             raw(legacy(eventData=reminder_data(id="one"), itemId="one"), CREATED) | {"messageId": "created"},
             raw(legacy(itemId="two"), "reminder:deleted") | {"messageId": "deleted"},

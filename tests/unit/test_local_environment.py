@@ -17,6 +17,7 @@ def test_a_shell_can_read_where_the_local_stack_is(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(serve, "_ENVIRONMENT_FILE", tmp_path / "env.json")
     monkeypatch.setattr(serve, "_SHELL_FILE", tmp_path / "env.sh")
     outputs = {"EventStoreTableName": "events", "NotificationTopicArn": "arn:facts", "EventTopicArn": "arn:events"}
+    outputs |= {"RejectedTopicArn": "arn:rejected", "EventQueueUrl": "queue", "EventDeadLetterQueueUrl": "letters"}
 
     serve._write_environment(Stack("postgresql://me@here/a'b $c", "http://127.0.0.1:1"), Deployment(outputs))
 

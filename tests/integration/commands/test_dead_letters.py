@@ -330,7 +330,10 @@ def test_an_interrupted_command_makes_its_messages_visible_again(letters: Letter
         entries = [{"Id": str(n), "MessageBody": MALFORMED} for n in range(10)]
         letters.sqs.send_message_batch(QueueUrl=letters.queue_url, Entries=entries)
     command = [sys.executable, "-m", "event_service.dead_letters", "list"]
+    # Started in the background by a shell, the tests ignore the signal, and so would the command.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
         while letters.count(letters.queue_url)[1] < 50:
             assert process.poll() is None
             time.sleep(0.01)

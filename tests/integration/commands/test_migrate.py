@@ -21,6 +21,7 @@ ALL = [
     "0005_acknowledge_facts.sql",
     "0006_merge_notifications.sql",
     "0007_privileges.sql",
+    "0008_outbox_age.sql",
 ]
 
 
@@ -87,7 +88,7 @@ def test_the_original_services_table_is_named_with_what_to_do(empty_database_url
         connection.execute((CAPTURES / "notification.typeorm-ddl.sql").read_bytes())
         refused = run(empty_database_url)
         assert (refused.returncode, refused.stdout) == (2, "")
-        assert refused.stderr.startswith('migrate: the table "notification" of the original service is in the way')
+        assert refused.stderr.startswith('migrate: the table "notification" of the original service has the name')
         assert refused.stderr.count("\n") == 1
         assert not exists(connection, "schema_migrations")
 
