@@ -24,7 +24,7 @@ from local.progress import table
 from local.stack import Stack, create_database, running_postgres
 
 _FASTER = 5  # times the events a second of the replay, at least
-BATCHES = 300
+BATCHES = 1000
 _BATCH = 100
 _WORKERS = 2
 

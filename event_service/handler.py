@@ -23,7 +23,7 @@ from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, internal_error
 from event_service.pipeline import Backends, BatchResult, RecordOutcome, process
-from event_service.relay import Relay
+from event_service.steps.relay import Relay
 from event_service.telemetry import Telemetry, make_telemetry, report
 
 # What is kept back of an invocation's time, to respond in.

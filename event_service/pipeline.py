@@ -18,10 +18,10 @@ from event_service.domain.event import Event, EventKey
 from event_service.domain.facts import PendingFact
 from event_service.domain.projection import project
 from event_service.errors import RecordError, internal_error, out_of_time
-from event_service.parse import ParsedRecord, parse
-from event_service.reject import RejectedRecords
-from event_service.relay import Failures, Relay, Relayed, acknowledge, publish, publish_orphaned
-from event_service.turns import turns
+from event_service.steps.parse import ParsedRecord, parse
+from event_service.steps.reject import RejectedRecords
+from event_service.steps.relay import Failures, Relay, Relayed, acknowledge, publish, publish_orphaned
+from event_service.steps.turns import turns
 
 # How long a batch waits for backends that the batch before had given up.
 _SECONDS_FOR_BACKENDS_DOWN: Final = 2

@@ -8,7 +8,7 @@ from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, out_of_time
 from event_service.handler import build, deadline_of
-from event_service.relay import ORPHANED_FACTS_AT_ONCE, publish_orphaned
+from event_service.steps.relay import ORPHANED_FACTS_AT_ONCE, publish_orphaned
 from event_service.telemetry import report_sweep
 
 _SECONDS_TO_MEASURE: Final = 5

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from event_service.adapters.batching import cut, is_retryable, send_in_batches
+from event_service.adapters.batching import cut, send_in_batches
+from event_service.adapters.sns import MAX_REQUEST_BYTES, MESSAGES_PER_REQUEST, publish_batch
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, Unavailable
 
 REJECTION: Final = "rejection"  # the message attribute with the reason
-# https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
-_MESSAGES_PER_REQUEST: Final = 10
-_MAX_BYTES: Final = 256 * 1024  # of a message, and of all messages of a request
 # SNS discards a message with more of them when it delivers raw to SQS:
 # https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html
 _MAX_ATTRIBUTES: Final = 10
@@ -45,7 +43,7 @@ class RejectedTopic:
             else:
                 outcomes.append(None)
                 messages.append(message)
-        batches = partial(cut, count=_MESSAGES_PER_REQUEST, size=_MAX_BYTES, size_of=lambda message: message.size)
+        batches = partial(cut, count=MESSAGES_PER_REQUEST, size=MAX_REQUEST_BYTES, size_of=lambda message: message.size)
         answers = iter(
             send_in_batches(
                 messages,
@@ -59,16 +57,9 @@ class RejectedTopic:
         return [next(answers) if outcome is None else outcome for outcome in outcomes]
 
     def _publish_batch(self, messages: Sequence["_Message"]) -> list[Unavailable | None]:
-        """Publish up to 10 messages of 256 KiB in total; SNS answers 200 and names those that failed."""
-        entries = [
-            {"Id": str(index), "Message": message.body, "MessageAttributes": message.attributes}
-            for index, message in enumerate(messages)
-        ]
-        answer = self.client.publish_batch(TopicArn=self.arn, PublishBatchRequestEntries=entries)
-        accepted = {success["Id"] for success in answer.get("Successful", [])}
-        failed = {failure["Id"]: failure for failure in answer.get("Failed", [])}
-        ids = [str(index) for index in range(len(messages))]
-        return [None if id_ in accepted else _failure(failed.get(id_, {})) for id_ in ids]
+        return publish_batch(
+            self.client, self.arn, "rejected_topic", [(message.body, message.attributes) for message in messages]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +86,8 @@ def _message(record: Mapping[str, Any], rejection: str) -> _Message | Unavailabl
         return Unavailable("rejected_topic", "the record has no body")
     if len(attributes) > _MAX_ATTRIBUTES:
         return Unavailable("rejected_topic", f"the record already has {_MAX_ATTRIBUTES} message attributes")
-    if size > _MAX_BYTES:
-        return Unavailable("rejected_topic", f"the record is larger than {_MAX_BYTES:,} bytes")
+    if size > MAX_REQUEST_BYTES:
+        return Unavailable("rejected_topic", f"the record is larger than {MAX_REQUEST_BYTES:,} bytes")
     return _Message(body, attributes, size)
 
 
@@ -115,9 +106,3 @@ def _attributes(received: Mapping[str, Mapping[str, Any]]) -> Attributes:
 
 def _value(attribute: Mapping[str, Any]) -> bytes:
     return bytes(attribute["BinaryValue"]) if "BinaryValue" in attribute else attribute["StringValue"].encode()
-
-
-def _failure(failure: Mapping[str, Any]) -> Unavailable:
-    code = failure.get("Code", "")
-    retryable = is_retryable(code) or not failure.get("SenderFault", False)
-    return Unavailable("rejected_topic", f"answered {code}", retryable=retryable)

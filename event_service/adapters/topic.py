@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from event_service.adapters.batching import cut, is_retryable, send_in_batches
+from event_service.adapters.batching import cut, send_in_batches
+from event_service.adapters.sns import MAX_REQUEST_BYTES, MESSAGES_PER_REQUEST, publish_batch
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
-from event_service.domain.facts import MAX_MESSAGE_BYTES, Message, message_of
+from event_service.domain.facts import Message, message_of
 from event_service.errors import RecordError, Unavailable
-
-_MESSAGES_PER_REQUEST: Final = 10  # https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,7 @@ class Topic:
 
     def publish(self, facts: Sequence[Event], deadline: Deadline) -> list[RecordError | None]:
         """Publish facts; return for each None, or why SNS did not accept it."""
-        batches = partial(
-            cut, count=_MESSAGES_PER_REQUEST, size=MAX_MESSAGE_BYTES, size_of=lambda message: message.size
-        )
+        batches = partial(cut, count=MESSAGES_PER_REQUEST, size=MAX_REQUEST_BYTES, size_of=lambda message: message.size)
         return send_in_batches(
             [message_of(fact) for fact in facts],
             self._publish_batch,
@@ -38,25 +35,10 @@ class Topic:
         )
 
     def _publish_batch(self, messages: Sequence[Message]) -> list[Unavailable | None]:
-        """Publish up to 10 messages of 256 KiB in total; SNS answers 200 and names those that failed."""
-        entries = [
-            {
-                "Id": str(index),
-                "Message": message.body,
-                "MessageAttributes": {
-                    name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()
-                },
-            }
-            for index, message in enumerate(messages)
-        ]
-        answer = self.client.publish_batch(TopicArn=self.arn, PublishBatchRequestEntries=entries)
-        accepted = {success["Id"] for success in answer.get("Successful", [])}
-        failed = {failure["Id"]: failure for failure in answer.get("Failed", [])}
-        ids = [str(index) for index in range(len(messages))]
-        return [None if id_ in accepted else _failure(failed.get(id_, {})) for id_ in ids]
+        return publish_batch(
+            self.client, self.arn, "notification_topic", [(message.body, _attributes(message)) for message in messages]
+        )
 
 
-def _failure(failure: dict[str, Any]) -> Unavailable:
-    code = failure.get("Code", "")
-    retryable = is_retryable(code) or not failure.get("SenderFault", False)
-    return Unavailable("notification_topic", f"answered {code}", retryable=retryable)
+def _attributes(message: Message) -> dict[str, Any]:
+    return {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()}

@@ -13,7 +13,7 @@ from event_service.domain.event import KNOWN_TYPES, Event
 from event_service.domain.formats import problems_of
 from event_service.domain.projection import delivery_time
 from event_service.errors import RecordError, Rejected
-from event_service.parse import parse
+from event_service.steps.parse import parse
 
 # Message attributes count too, but they are small.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html

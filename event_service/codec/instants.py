@@ -1,6 +1,7 @@
 """Instants as fixed-width UTC text, `2026-11-23T06:54:06.410000Z`, so that text order is time order."""
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NewType
 
@@ -10,6 +11,8 @@ Instant = NewType("Instant", str)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
+# The usual form, for which the standard library does the rest.
+_IN_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 _YEARS_PER_CYCLE = 400
 _CYCLE = timedelta(days=146_097)  # the Gregorian calendar repeats every 400 years
 
@@ -23,6 +26,10 @@ def parse_instant(text: str) -> Instant:
         ValueError: it is not an RFC 3339 date-time, or lies outside the years 1-9999 in UTC.
 
     """
+    if _IN_UTC.fullmatch(text):
+        with suppress(ValueError):  # a leap second, the year 0000, or a reason to name below
+            datetime.fromisoformat(text)
+            return Instant(f"{text[:19]}.{text[20:-1]:0<6}Z")
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError("is not an RFC 3339 date-time")

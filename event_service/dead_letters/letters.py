@@ -12,7 +12,7 @@ from event_service.codec.instants import Instant, instant_from_epoch, parse_inst
 from event_service.dead_letters.queue import Message
 from event_service.domain.envelope import FIRST_SENT_AT
 from event_service.errors import RecordError
-from event_service.parse import parse
+from event_service.steps.parse import parse
 
 NO_REASON: Final = "none"  # of a letter that failed too often, in the list and as a filter
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

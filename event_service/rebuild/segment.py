@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -42,6 +43,8 @@ def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> No
     while not should_stop():
         try:
             with connect(job.database, secrets_client) as connection:
+                # A crash of PostgreSQL may lose the last pages, together with their positions.
+                connection.execute("SET synchronous_commit = off")
                 for _ in _pages_done(connection, job, phase, segment, segments):
                     failures = 0
                     if should_stop():
@@ -121,6 +124,12 @@ def _key_of_request(request: str) -> EventKey:
     return pk or "", f"{string_value(raw_members(members['notification'])['updatedAt'])}#{event_id}"
 
 
+@cache
+def _client() -> DynamoDb:
+    """Return the client of this worker: creating one reads botocore's models."""
+    return DynamoDb(make_transport(botocore.session.get_session(), "dynamodb"))
+
+
 def _scan(table: str, phase: str, segment: int, segments: int, position: Position) -> Iterator[Any]:
     """Yield the pages of a segment with the facts, or with the events of known types, after a position."""
     names = FACT_TYPES if phase == FACTS else KNOWN_TYPES
@@ -138,9 +147,8 @@ def _scan(table: str, phase: str, segment: int, segments: int, position: Positio
     }
     if position.key is not None:
         request["ExclusiveStartKey"] = key_of(*position.key)
-    client = DynamoDb(make_transport(botocore.session.get_session(), "dynamodb"))
     while True:
-        page = client.scan(**request)
+        page = _client().scan(**request)
         yield page
         if "LastEvaluatedKey" not in page:
             return

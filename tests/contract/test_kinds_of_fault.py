@@ -8,7 +8,7 @@ import pytest
 
 from event_service.domain.event import Event
 from event_service.domain.formats import read_event
-from event_service.parse import ParsedRecord, parse
+from event_service.steps.parse import ParsedRecord, parse
 from tests.support.messages import (
     CREATED,
     DELETED,
@@ -341,7 +341,7 @@ def test_an_exception_of_any_class_fails_one_record_only(
             raise error
         return read_event(envelope)
 
-    monkeypatch.setattr("event_service.parse.read_event", failing)
+    monkeypatch.setattr("event_service.steps.parse.read_event", failing)
     good, bad = raw(native(id="good", itemId="good")), raw(native(id="bad", itemId="bad"))
     answer = world.invoke([bad, good])
     assert answer.failed == {bad["messageId"]}

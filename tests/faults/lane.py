@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from event_service.adapters.event_items import to_item
 from event_service.domain.event import EventKey
 from event_service.merging import merge_requests
-from event_service.parse import parse
+from event_service.steps.parse import parse
 from local.stack import Stack, create_database
 from tests.faults.scenarios import REFUSED_ITEM
 from tests.support.aws import function_environment, make_aws

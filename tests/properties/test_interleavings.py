@@ -22,7 +22,7 @@ from event_service.domain.facts import fact_id
 from event_service.forget.erasure import Erasure, erase
 from event_service.rebuild.progress import RebuildJob, add_facts
 from event_service.rebuild.segment import _merge_page
-from event_service.relay import Relay, Relayed, acknowledge, publish
+from event_service.steps.relay import Relay, Relayed, acknowledge, publish
 from tests.support.aws import Aws
 from tests.support.deliveries import Lane, delivery
 from tests.support.interleaving import Actor, Pausing, every_order, interleave, some_orders, stepwise

@@ -19,7 +19,7 @@ from event_service.adapters.upkeep import merge
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.merging import announced_keys, merge_requests
-from event_service.parse import parse
+from event_service.steps.parse import parse
 from local.stack import Stack, create_database
 from tests.support.aws import function_environment, make_aws
 from tests.support.event_items import scan

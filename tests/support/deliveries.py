@@ -17,9 +17,9 @@ from event_service.adapters.topic import Topic
 from event_service.cli import make_patient_client
 from event_service.deadline import Deadline
 from event_service.domain.projection import project
-from event_service.parse import parse
 from event_service.pipeline import Achieved, append, apply
-from event_service.relay import Relay, Relayed, acknowledge, publish
+from event_service.steps.parse import parse
+from event_service.steps.relay import Relay, Relayed, acknowledge, publish
 from tests.integration.adapters.service_database import database_at
 from tests.support.aws import Aws
 from tests.support.formats import native_raw

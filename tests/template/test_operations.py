@@ -16,7 +16,7 @@ from event_service.adapters.notifications import Applied
 from event_service.domain.event import KNOWN_TYPES, Event
 from event_service.errors import Backend, Rejected, RejectionReason, Unavailable
 from event_service.pipeline import Achieved, BatchResult, RecordOutcome
-from event_service.relay import Relayed
+from event_service.steps.relay import Relayed
 from tests.template.conftest import TEMPLATE
 
 OPERATIONS = (TEMPLATE.parent / "docs" / "operations.md").read_text()

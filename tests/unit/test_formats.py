@@ -7,7 +7,7 @@ from event_service.domain.envelope import open_envelope
 from event_service.domain.event import Event
 from event_service.domain.formats import read_event
 from event_service.errors import Rejected
-from event_service.parse import parse
+from event_service.steps.parse import parse
 from tests.support.messages import ADDRESS, CREATED, cloud_event, legacy, native, raw, reminder_data, wrapped
 
 Json = dict[str, Any]
@@ -203,7 +203,7 @@ def test_a_record_that_brings_out_a_bug_fails_alone(monkeypatch: pytest.MonkeyPa
     def buggy(*_: Any) -> None:
         raise KeyError("alice@example.com")
 
-    monkeypatch.setattr("event_service.parse.project", buggy)
+    monkeypatch.setattr("event_service.steps.parse.project", buggy)
     entry = parse(raw(legacy(), CREATED))
     assert entry.error is not None
     assert entry.error.reason == "internal"

@@ -7,7 +7,7 @@ from event_service.adapters.event_items import MAX_ITEM_BYTES, data_of, differin
 from event_service.codec.instants import Instant
 from event_service.domain.event import Event
 from event_service.errors import Rejected
-from event_service.parse import check_size
+from event_service.steps.parse import check_size
 
 RECORDED = Instant("2026-11-23T07:00:00.000000Z")
 EVENT = Event(

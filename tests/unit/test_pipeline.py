@@ -10,9 +10,9 @@ from event_service.adapters.postgres import Database
 from event_service.adapters.topic import Topic
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
-from event_service.parse import parse
 from event_service.pipeline import Backends, process
-from event_service.relay import Relay
+from event_service.steps.parse import parse
+from event_service.steps.relay import Relay
 from tests.support.messages import CREATED, legacy, raw
 
 

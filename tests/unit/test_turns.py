@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from event_service.turns import turns
+from event_service.steps.turns import turns
 
 
 def record(name: str, deliveries: int | None) -> dict[str, Any]:

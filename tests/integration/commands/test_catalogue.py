@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from event_service.catalogue.document import asyncapi, event_types
 from event_service.domain.event import FACT_TYPES, KNOWN_TYPES
-from event_service.parse import parse
+from event_service.steps.parse import parse
 from tests.support.messages import CREATED, Json, cloud_event, legacy, native, raw
 from tests.support.samples import RECORDS, message
 

@@ -13,7 +13,7 @@ import pytest
 from event_service.catalogue.document import event_types
 from event_service.check.__main__ import main
 from event_service.check.shapes import records_in
-from event_service.parse import parse
+from event_service.steps.parse import parse
 from tests.support.messages import CREATED, cloud_event, legacy, native, raw, wrapped
 from tests.support.samples import CASES, FOLDER, RECORDS, message
 

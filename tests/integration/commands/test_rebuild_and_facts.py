@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.upkeep import NOTIFICATIONS
-from event_service.parse import parse
 from event_service.rebuild import rebuild as module
 from event_service.rebuild.progress import EVENTS, FACTS
 from event_service.rebuild.rebuild import compare, rebuild
+from event_service.steps.parse import parse
 from local.stack import Stack
 from tests.support.aws import Aws
 from tests.support.aws import published as published_facts
