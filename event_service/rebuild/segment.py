@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -124,9 +124,9 @@ def _key_of_request(request: str) -> EventKey:
     return pk or "", f"{string_value(raw_members(members['notification'])['updatedAt'])}#{event_id}"
 
 
-@cache
-def _client() -> DynamoDb:
-    """Return the client of this worker: creating one reads botocore's models."""
+@lru_cache(maxsize=1)
+def _client(_table: str) -> DynamoDb:
+    """Return this worker's client for a table: to create one for each segment takes as long as a page."""
     return DynamoDb(make_transport(botocore.session.get_session(), "dynamodb"))
 
 
@@ -148,7 +148,7 @@ def _scan(table: str, phase: str, segment: int, segments: int, position: Positio
     if position.key is not None:
         request["ExclusiveStartKey"] = key_of(*position.key)
     while True:
-        page = _client().scan(**request)
+        page = _client(table).scan(**request)
         yield page
         if "LastEvaluatedKey" not in page:
             return
