@@ -173,7 +173,7 @@ def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 t
 
 @contextmanager
 def stopped_postgres(directory: Path) -> Iterator[None]:
-    """Stop the server with its data in a directory, whoever started it, and start it again at the end."""
+    """Stop the server that runs on a data directory, and start it again at the end."""
     server = PostgresServer(directory)
     started_with = shlex.split((directory / "postmaster.opts").read_text())[1:]
 

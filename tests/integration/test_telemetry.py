@@ -151,7 +151,7 @@ def test_a_notification_that_the_service_delays_has_one_line_and_two_metrics(wor
 
 
 def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is no failure: at the usual level it is only counted."""
+    """It does not count as a failure: at the usual log level it is only counted."""
     world.accept(reminder("newer", 9, UPDATED))
     quiet = world.invoke([reminder("older 1", 1, CREATED)])
     assert lines(quiet) == []

@@ -82,7 +82,7 @@ def test_a_refused_connection_says_why_without_any_value(address: str, case: str
 
 
 def test_all_reasons_are_different(address: str) -> None:
-    """But for TLS: to PostgreSQL, an entry for TLS only is no entry for others."""
+    """Except for TLS: PostgreSQL treats an entry for TLS only as a missing entry for other connections."""
     cases = {name: target for name, (target, _) in CASES.items() if name != "TLS demanded by the server"}
     reasons = {name: reason("postgresql://" + target.format(address)) for name, target in cases.items()}
     assert len(set(reasons.values())) == len(cases), reasons

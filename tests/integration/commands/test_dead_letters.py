@@ -281,7 +281,7 @@ def test_what_to_act_on_has_to_be_said(letters: Letters, arguments: list[str]) -
 def test_messages_that_others_have_received_are_left_alone(
     letters: Letters, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are neither listed nor moved, and stay with whoever has them."""
+    """They are neither listed nor moved, and stay with the consumer that holds them."""
     letters.put(*[raw(native(id=str(n))) for n in range(3)])
     theirs = letters.sqs.receive_message(QueueUrl=letters.queue_url, MaxNumberOfMessages=1, VisibilityTimeout=60)
     assert len(listed(capsys)) == 2
