@@ -61,3 +61,8 @@ def internal_error(exc: Exception) -> Unavailable:
     *_, (frame, line) = traceback.walk_tb(exc.__traceback__)
     place = f"{Path(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
     return Unavailable("internal", f"{type(exc).__name__} at {place}")
+
+
+def lasting_error(before: RecordError | None, now: RecordError | None) -> RecordError | None:
+    """Return a record's error after another attempt: that time ran out is the consequence of what failed before."""
+    return before if before and before.retryable and now and now.reason == "deadline" else now

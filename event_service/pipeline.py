@@ -17,7 +17,7 @@ from event_service.deadline import Deadline
 from event_service.domain.event import Event, EventKey
 from event_service.domain.facts import PendingFact
 from event_service.domain.projection import project
-from event_service.errors import RecordError, internal_error, out_of_time
+from event_service.errors import RecordError, internal_error, lasting_error, out_of_time
 from event_service.steps.parse import ParsedRecord, parse
 from event_service.steps.reject import RejectedRecords
 from event_service.steps.relay import Failures, Relay, Relayed, acknowledge, publish, publish_orphaned
@@ -90,7 +90,7 @@ def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: 
             rejected.hand_over({number: errors[number] for number in numbers})
             accepted = {number: parsed[number] for number in numbers if number in parsed and not parsed[number].error}
             outcomes, orphaned = _attempt(accepted, achieved, backends.relay, deadline)
-            errors |= {number: _lasting(errors[number], error) for number, error in outcomes.items()}
+            errors |= {number: lasting_error(errors[number], error) for number, error in outcomes.items()}
             rejected.hand_over(outcomes)
             claimed += orphaned
         pending = [number for number, error in errors.items() if error and error.retryable]
@@ -114,11 +114,6 @@ def process(records: Sequence[Mapping[str, Any]], backends: Backends, deadline: 
         achieved=achieved,
         orphaned=orphans,
     )
-
-
-def _lasting(before: RecordError | None, now: RecordError | None) -> RecordError | None:
-    """Return a record's error after another attempt: that time ran out is the consequence of what failed before."""
-    return before if before and before.retryable and now and now.reason == "deadline" else now
 
 
 def _attempt(

@@ -9,10 +9,12 @@ from typing import Any, Final
 from event_service.adapters.rejections import RejectedTopic
 from event_service.codec.instants import Instant, instant_from_epoch, now
 from event_service.deadline import Deadline
-from event_service.errors import RecordError, Rejected, internal_error, out_of_time
+from event_service.errors import RecordError, Rejected, internal_error, lasting_error, out_of_time
 
 # How long a batch waits for the topic if the batch before had given it up.
 _SECONDS_IF_DOWN: Final = 2
+# How long before the batch's own deadline the topic is given up, so that the batch still learns why.
+_SECONDS_TO_REPORT: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class RejectedRecords:
             if isinstance(error, Rejected) and number not in self.sending
         }
         if new and self.topic is not None:
-            deadline = self.deadline.within(_SECONDS_IF_DOWN) if self.is_down else self.deadline
+            deadline = Deadline(self.deadline.at - _SECONDS_TO_REPORT)
+            if self.is_down:
+                deadline = deadline.within(_SECONDS_IF_DOWN)
             request = self.topic.background.submit(_send, self.records, new, self.topic, deadline)
             self.sending.update(dict.fromkeys(new, request))
 
@@ -58,7 +62,8 @@ def _send(
     try:
         for _ in deadline.attempts():
             messages = [(records[number], _rejection(records[number], rejected[number])) for number in pending]
-            outcomes |= zip(pending, topic.send(messages, deadline), strict=True)
+            answers = zip(pending, topic.send(messages, deadline), strict=True)
+            outcomes |= {number: lasting_error(outcomes[number], answer) for number, answer in answers}
             pending = [number for number in pending if (error := outcomes[number]) and error.retryable]
             if not pending:
                 break
