@@ -4,7 +4,6 @@ import json
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -14,6 +13,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
 from event_service.adapters.postgres_errors import DatabaseRefused, translated
+from event_service.certificates import certificate_file, regions
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
 from event_service.errors import out_of_time
@@ -22,9 +22,6 @@ _CONNECT_SECONDS: Final = 4
 _CONNECT_SECONDS_PER_ADDRESS: Final = 2
 # Below the 5 seconds that a change may take to be visible (contract, "On time": rescue_time() in the migrations).
 _STATEMENT_SECONDS: Final = 4.0
-# The certificates of Amazon RDS and, for RDS Proxy, of Amazon Trust Services.
-# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
-_CERTIFICATES: Final = Path(__file__).parent.parent / "certificates" / "rds-global-bundle.pem"
 
 # What the service relies on. Servers, databases and roles may have other defaults; a setting is sent only if they do,
 # because each SET pins the connection of an RDS Proxy.
@@ -81,6 +78,10 @@ def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedCo
         # psycopg leaves the attempt, with its socket, in a frame that the exception keeps alive in a cycle.
         traceback.clear_frames(exc.__traceback__)
         raise
+    except psycopg.OperationalError as exc:
+        if "certificate verify failed" in str(exc) and not settings.url:
+            raise _unknown_authority(settings) from exc
+        raise
     try:
         _prepare_session(connection)
     except BaseException:
@@ -119,8 +120,17 @@ def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) ->
         "user": user,
         "password": password,
         "sslmode": "verify-full",
-        "sslrootcert": str(_CERTIFICATES),
+        "sslrootcert": str(certificate_file(settings.certificates)),
     }
+
+
+def _unknown_authority(settings: DatabaseSettings) -> DatabaseRefused:
+    file = certificate_file(settings.certificates)
+    covered = ", ".join(regions(file)) or "of no region of Amazon RDS"
+    return DatabaseRefused(
+        f"certificate verify failed: {file.name} ({covered}) does not vouch for the database;"
+        " see docs/deploying.md, Certificates"
+    )
 
 
 class Database:

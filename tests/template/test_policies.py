@@ -14,7 +14,6 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from event_service import api, handler, sweeper
-from event_service.adapters import postgres as database_module
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
@@ -143,7 +142,6 @@ def environment(
     """The environment that the template gives the functions, with a database behind TLS; its owner's URL."""
     made = {name: made for made, name in names.items()}
     certificate = make_certificate(tmp_path, "localhost")
-    monkeypatch.setattr(database_module, "_CERTIFICATES", certificate)
     port = int(postgres.url.rpartition(":")[2].partition("/")[0])
     with tls_before(port, certificate) as tls_port:
         monkeypatch.delenv("DATABASE_URL", raising=False)
@@ -151,6 +149,7 @@ def environment(
             "DATABASE_HOST": "localhost",
             "DATABASE_PORT": str(tls_port),
             "DATABASE_NAME": "events",
+            "DATABASE_CERTIFICATES": str(certificate),
             "DATABASE_SECRET_ARN": secrets[MASTER_SECRET],
             "DATABASE_ROLE_SECRET_ARN": secrets["DatabaseRoleSecret"],
             "EVENT_STORE_TABLE": made["EventStoreTable"],
