@@ -54,14 +54,17 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def update_database(settings: DatabaseSettings) -> list[str]:
-    """Apply the missing migrations; with `DATABASE_ROLE_SECRET_ARN`, give the function's role what its secret says.
+    """Apply the missing migrations; then give the role of `DATABASE_ROLE_SECRET_ARN` its password and its rights.
+
+    If that is the secret with which this function connects, the role owns the schema and needs nothing.
 
     Raises:
         psycopg.Error: the database or the secret cannot be reached, or refuses.
 
     """
     applied = migrate(settings)
-    if role_secret := os.environ.get("DATABASE_ROLE_SECRET_ARN"):
+    role_secret = os.environ.get("DATABASE_ROLE_SECRET_ARN")
+    if role_secret and role_secret != settings.secret_arn:
         role = connection_parameters(replace(settings, secret_arn=role_secret), secrets_client)
         with connect(settings, secrets_client) as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
