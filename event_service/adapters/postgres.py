@@ -1,6 +1,7 @@
 """The connection to PostgreSQL: opened when needed, kept between invocations, replaced when it is dead."""
 
 import json
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -79,8 +80,8 @@ def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedCo
         traceback.clear_frames(exc.__traceback__)
         raise
     except psycopg.OperationalError as exc:
-        if "certificate verify failed" in str(exc) and not settings.url:
-            raise _unknown_authority(settings) from exc
+        if not settings.url and re.search("certificate verify failed|does not match host name", str(exc)):
+            raise _certificate_refused(settings, exc) from exc
         raise
     try:
         _prepare_session(connection)
@@ -124,12 +125,17 @@ def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) ->
     }
 
 
-def _unknown_authority(settings: DatabaseSettings) -> DatabaseRefused:
+def _certificate_refused(settings: DatabaseSettings, exc: psycopg.OperationalError) -> DatabaseRefused:
+    manual = "see docs/deploying.md, Certificates"
+    if "does not match host name" in str(exc):
+        return DatabaseRefused(
+            "the database's certificate does not match the host name: set DATABASE_HOST to the database's endpoint as"
+            f" AWS names it, not to an alias or an address; {manual}"
+        )
     file = certificate_file(settings.certificates)
     covered = ", ".join(regions(file)) or "of no region of Amazon RDS"
     return DatabaseRefused(
-        f"certificate verify failed: {file.name} ({covered}) does not vouch for the database;"
-        " see docs/deploying.md, Certificates"
+        f"certificate verify failed: {file.name} ({covered}) does not vouch for the database; {manual}"
     )
 
 

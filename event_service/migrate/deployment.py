@@ -15,7 +15,7 @@ from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.errors import CommandError
 from event_service.migrate.schema import LOCK, migrate
 
-_READER = "notification_reader"  # what the notification-scheduler's role is granted
+_READER = "notification_reader"  # the rights of the notification-scheduler's role
 _RESPONSE_SECONDS = 10
 _MAX_REASON = 1000  # the whole response may have 4096 bytes
 
@@ -54,38 +54,35 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def update_database(settings: DatabaseSettings) -> list[str]:
-    """Apply the missing migrations; then give the role of `DATABASE_ROLE_SECRET_ARN` its password and its rights.
+    """Apply the missing migrations, then create or alter the role of each secret that the environment names.
 
-    If that is the secret with which this function connects, the role owns the schema and needs nothing.
+    `DATABASE_ROLE_SECRET_ARN` is the function's, `DATABASE_SCHEDULER_SECRET_ARN` the notification-scheduler's. A secret with
+    which this function itself connects is that of the owner, who needs no rights.
 
     Raises:
         psycopg.Error: the database or the secret cannot be reached, or refuses.
 
     """
     applied = migrate(settings)
-    role_secret = os.environ.get("DATABASE_ROLE_SECRET_ARN")
-    if role_secret and role_secret != settings.secret_arn:
-        role = connection_parameters(replace(settings, secret_arn=role_secret), secrets_client)
-        with connect(settings, secrets_client) as connection, connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-            grant(connection, role["user"], role["password"])
+    for variable, give in (("DATABASE_ROLE_SECRET_ARN", grant), ("DATABASE_SCHEDULER_SECRET_ARN", grant_view)):
+        role_secret = os.environ.get(variable)
+        if role_secret and role_secret != settings.secret_arn:
+            role = connection_parameters(replace(settings, secret_arn=role_secret), secrets_client)
+            with connect(settings, secrets_client) as connection, connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+                give(connection, role["user"], role["password"])
     return applied
 
 
 def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None:
     """Create or alter the login role that calls the functions, and a role that reads the view.
 
-    PostgreSQL may log the statement: it holds a SCRAM verifier made here, never the password.
-
     Raises:
         psycopg.Error: the connection's role may not do so.
 
     """
-    verifier = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
-    for name, options in ((user, sql.SQL("LOGIN PASSWORD {}").format(verifier)), (_READER, sql.SQL("NOLOGIN"))):
-        exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
-        verb = sql.SQL("ALTER" if exists else "CREATE")
-        connection.execute(sql.SQL("{} ROLE {} {}").format(verb, sql.Identifier(name), options))
+    _put_login(connection, user, password)
+    _put_role(connection, _READER, sql.SQL("NOLOGIN"))
     row = connection.execute("SELECT current_schema()").fetchone()
     schema = sql.Identifier(row[0] if row else "public")
     for statement in (
@@ -96,6 +93,29 @@ def grant(connection: psycopg.Connection[Any], user: str, password: str) -> None
         connection.execute(
             sql.SQL(statement).format(schema=schema, user=sql.Identifier(user), reader=sql.Identifier(_READER))
         )
+
+
+def grant_view(connection: psycopg.Connection[Any], user: str, password: str) -> None:
+    """Create or alter the login role of the notification-scheduler: it reads the view and nothing else.
+
+    Raises:
+        psycopg.Error: the connection's role may not do so, or `grant` was never called.
+
+    """
+    _put_login(connection, user, password)
+    connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(_READER), sql.Identifier(user)))
+
+
+def _put_login(connection: psycopg.Connection[Any], user: str, password: str) -> None:
+    """PostgreSQL may log the statement: it holds a SCRAM verifier made here, never the password."""
+    verifier = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
+    _put_role(connection, user, sql.SQL("LOGIN PASSWORD {}").format(verifier))
+
+
+def _put_role(connection: psycopg.Connection[Any], name: str, options: sql.Composable) -> None:
+    exists = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (name,)).fetchone() is not None
+    verb = sql.SQL("ALTER" if exists else "CREATE")
+    connection.execute(sql.SQL("{} ROLE {} {}").format(verb, sql.Identifier(name), options))
 
 
 def _reason(exc: Exception) -> str:

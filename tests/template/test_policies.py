@@ -29,7 +29,7 @@ from tests.template.conftest import TEMPLATE
 from tests.template.resolver import broken_rules, references, resolve
 from tests.template.wire import recording
 
-MASTER, FUNCTION = "event_service_master", "event_service"
+MASTER, FUNCTION, SCHEDULER = "event_service_master", "event_service", "notification_scheduler"
 MASTER_SECRET = "Database.MasterUserSecret.SecretArn"
 
 # What the roles need although no code of ours calls it: (action, resource) and who does.
@@ -105,10 +105,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture
 def secrets(stack: Stack) -> dict[str, str]:
-    """The ARNs of the master's secret and of the function's, by the names the template has for them."""
+    """The ARNs of the secrets of the three roles, by the names the template has for them."""
     client = boto3.client("secretsmanager", endpoint_url=stack.endpoint_url)
     made = {}
-    for name, user, password in ((MASTER_SECRET, MASTER, "first"), ("DatabaseRoleSecret", FUNCTION, "second")):
+    for name, user, password in (
+        (MASTER_SECRET, MASTER, "first"),
+        ("DatabaseRoleSecret", FUNCTION, "second"),
+        ("DatabaseSchedulerSecret", SCHEDULER, "third"),
+    ):
         secret = json.dumps({"username": user, "password": password})
         made[name] = client.create_secret(Name=f"{user}-{uuid.uuid4().hex}", SecretString=secret)["ARN"]
     return made
@@ -152,6 +156,7 @@ def environment(
             "DATABASE_CERTIFICATES": str(certificate),
             "DATABASE_SECRET_ARN": secrets[MASTER_SECRET],
             "DATABASE_ROLE_SECRET_ARN": secrets["DatabaseRoleSecret"],
+            "DATABASE_SCHEDULER_SECRET_ARN": secrets["DatabaseSchedulerSecret"],
             "EVENT_STORE_TABLE": made["EventStoreTable"],
             "NOTIFICATION_TOPIC_ARN": made["NotificationTopic"],
             "REJECTED_TOPIC_ARN": made["RejectedTopic"],

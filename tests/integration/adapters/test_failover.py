@@ -100,12 +100,12 @@ def test_a_server_with_another_certificate_is_not_trusted(
 
     other_host, other_authority = make_certificate(tmp_path, "example.com"), tmp_path / "other"
     other_authority.mkdir()
-    for unknown in (other_host, make_certificate(other_authority, "localhost")):
-        with (
-            tls_before(port_of(postgres.url), unknown) as port,
-            pytest.raises(Unavailable, match="certificate"),
-        ):
-            connect(port)
+    for server, trusted, reason in (
+        (other_host, other_host, "does not match the host name: set DATABASE_HOST to"),
+        (make_certificate(other_authority, "localhost"), certificate, "does not vouch for the database; see docs/dep"),
+    ):
+        with tls_before(port_of(postgres.url), server) as port, pytest.raises(Unavailable, match=reason):
+            connect(port, str(trusted))
     with pytest.raises(Unavailable, match="SSL"):
         connect(port_of(postgres.url))
     with (
