@@ -67,11 +67,12 @@ def _for_this_machine(template: str) -> str:
     """
     runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
     architecture = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    package = f"{{ Runtime: {runtime}, Architecture: {architecture}, Makefile: layers/targets/local }}"
+    package = (
+        f"{{ Runtime: {runtime}, Architecture: {architecture}, Makefile: layers/targets/local, CodeDeploy: false }}"
+    )
     changed, count = re.subn(r"^(    Package: )\{.*\}$", rf"\g<1>{package}", template, flags=re.MULTILINE)
     if count != 1:
         raise DeploymentError(f"template.yaml names {count} targets instead of one")
-    changed = re.sub(r"^( +DeploymentPreference:\n +Enabled: )true$", r"\g<1>false", changed, flags=re.MULTILINE)
     return re.sub(r"^( +TemplateURL: )(?=infra/)", rf"\g<1>{ROOT}/", changed, flags=re.MULTILINE)
 
 

@@ -56,8 +56,8 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def update_database(settings: DatabaseSettings) -> list[str]:
     """Apply the missing migrations, then create or alter the role of each secret that the environment names.
 
-    `DATABASE_ROLE_SECRET_ARN` is the function's, `DATABASE_SCHEDULER_SECRET_ARN` the notification-scheduler's. A secret with
-    which this function itself connects is that of the owner, who needs no rights.
+    `DATABASE_ROLE_SECRET_ARN` is the function's, `DATABASE_SCHEDULER_SECRET_ARN` the notification-scheduler's. A secret
+    with which this function itself connects is that of the owner, who needs no rights.
 
     Raises:
         psycopg.Error: the database or the secret cannot be reached, or refuses.

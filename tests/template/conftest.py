@@ -30,6 +30,11 @@ def source() -> Any:
 @pytest.fixture(scope="session")
 def template() -> Any:
     """The transformed template of the service, with the defaults of its parameters where SAM wants values."""
+    return transformed_template({})
+
+
+def transformed_template(given: dict[str, str]) -> Any:
+    """Return what SAM makes of the template of the service."""
     parsed = yaml_parse(TEMPLATE.read_text())
     functions = ("EventServiceFunction", "OperationsFunction", "ReadApiFunction", "SweeperFunction")
     for name in (*functions, "DependenciesLayer"):
@@ -37,7 +42,7 @@ def template() -> Any:
         properties["CodeUri" if "CodeUri" in properties else "ContentUri"] = "s3://bucket/key"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-        return transform(parsed, {}, NoManagedPolicies())
+        return transform(parsed, given, NoManagedPolicies())
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +54,3 @@ def resources(template: Any) -> Any:
         assert not found.keys() & nested.keys()
         found |= nested
     return found
-
-
-@pytest.fixture(scope="session")
-def transformed(template: Any) -> Any:
-    """The resources that SAM makes of the template of the service alone."""
-    return template["Resources"]

@@ -9,13 +9,17 @@ from samtranslator.yaml_helper import yaml_parse
 from tests.template.conftest import TEMPLATE
 
 _PSEUDO = "AWS::"
+_MAPPINGS = "Mappings"
 _REGION = "us-east-1"
 _STACK = "AWS::CloudFormation::Stack"
 
 
-def deployed(given: Mapping[str, str]) -> Any:
+def deployed(given: Mapping[str, str], **changed_settings: str) -> Any:
     """Return resources and outputs of the service with its nested stacks, as one template."""
-    top = resolve(yaml_parse(TEMPLATE.read_text()), given)
+    template = yaml_parse(TEMPLATE.read_text())
+    for environment in template["Mappings"]["Settings"].values():
+        environment.update(changed_settings)
+    top = resolve(template, given)
     resources, outputs = {}, {}
     for name, resource in top["Resources"].items():
         if resource["Type"] != _STACK:
@@ -64,7 +68,7 @@ def resolve(template: Any, given: Mapping[str, Any]) -> Any:
 def _values(template: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of all parameters, and the mappings under their own key."""
     defaults = {name: str(parameter.get("Default", "")) for name, parameter in template["Parameters"].items()}
-    return defaults | dict(given) | {_PSEUDO: template.get("Mappings", {})}
+    return defaults | {"AWS::Region": _REGION} | dict(given) | {_MAPPINGS: template.get("Mappings", {})}
 
 
 def broken_rules(template: Any, given: Mapping[str, str]) -> set[str]:
@@ -112,7 +116,7 @@ def _holds(condition: Any, conditions: Any, values: Mapping[str, Any]) -> bool:
             return any(_holds(each, conditions, values) for each in operand)
         case "Fn::Equals":
             left, right = (_text(each, values) for each in operand)
-            return left == right
+            return bool(left == right)
         case "Fn::EachMemberEquals":
             texts, text = (str(_text(each, values)) for each in operand)
             return all(each == text for each in texts.split(","))
@@ -121,8 +125,6 @@ def _holds(condition: Any, conditions: Any, values: Mapping[str, Any]) -> bool:
 
 def _text(value: Any, values: Mapping[str, Any]) -> Any:
     match value:
-        case {"Ref": "AWS::Region"}:
-            return _REGION
         case {"Ref": name}:
             return values[name]
         case {"Fn::FindInMap": _}:
@@ -140,7 +142,7 @@ def _text(value: Any, values: Mapping[str, Any]) -> Any:
 
 def _found_in_map(value: Any, values: Mapping[str, Any]) -> Any:
     mapping, *keys = value["Fn::FindInMap"]
-    found = values[_PSEUDO][mapping]
+    found = values[_MAPPINGS][mapping]
     for key in keys:
         found = found[_text(key, values)]
     return found
@@ -152,7 +154,7 @@ def _put_in(value: Any, conditions: Any, values: Mapping[str, Any]) -> Any:
         case {"Fn::If": [name, yes, no]}:
             chosen = yes if _holds({"Condition": name}, conditions, values) else no
             return _put_in(chosen, conditions, values)
-        case {"Ref": name} if name in values:
+        case {"Ref": name} if name in values and not is_pseudo(name):
             return values[name]
         case {"Fn::FindInMap": _}:
             return _found_in_map(value, values)
@@ -172,6 +174,12 @@ def is_pseudo(name: str) -> bool:
 
 def properties(resources: Any, name: str) -> Any:
     return resources[name]["Properties"]
+
+
+def managed_policy(output: str) -> Any:
+    """Return what a role has that uses the database: the policy that the nested stack makes for it."""
+    policy = {"Fn::GetAtt": ["DatabaseStack", f"Outputs.{output}"]}
+    return {"Fn::If": ["UseDatabaseSecret", [policy], {"Ref": "AWS::NoValue"}]}
 
 
 def settings(source: Any, environment: str) -> Any:
