@@ -1,7 +1,7 @@
 """How entries are sent in batch requests: side by side, and in halves if one entry is to blame for a failure."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor, Future
 from typing import Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -106,13 +106,14 @@ def send_in_batches(
             raise out_of_time()
         return _send(batch, send, backend)
 
-    requests = {pool.submit(in_halves, batch, request, deadline): batch for batch in batches(entries)}
-    done, _ = wait(requests, timeout=deadline.remaining())
-    return [
-        answer
-        for future, batch in requests.items()
-        for answer in (future.result() if future in done else [out_of_time()] * len(batch))
-    ]
+    def answers(future: "Future[list[Answer | RecordError]]", batch: Sequence[Entry]) -> list[Answer | RecordError]:
+        try:
+            return future.result(deadline.remaining())
+        except TimeoutError:
+            return [out_of_time()] * len(batch)
+
+    requests = [(pool.submit(in_halves, batch, request, deadline), batch) for batch in batches(entries)]
+    return [answer for future, batch in requests for answer in answers(future, batch)]
 
 
 def _send(
