@@ -127,5 +127,5 @@ def deadline_of(context: Any) -> Deadline:
 if "AWS_LAMBDA_RUNTIME_API" in os.environ:
     # Under the Lambda runtime, in the init phase instead of in the first invocation.
     build(Settings.from_environment(os.environ))
-    gc.freeze()  # what is loaded now stays: the collector need not visit it again
+gc.freeze()  # what is loaded now stays: the collector need not visit it again
 gc.enable()

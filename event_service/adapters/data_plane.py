@@ -8,14 +8,13 @@ They raise ValueError when a response cannot be read, in which case the request 
 import json
 import string
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError, create_parser
-from botocore.serialize import create_serializer
 
 from event_service.adapters.aws import Transport
 
@@ -63,16 +62,23 @@ class Sns:
 
     transport: Transport
 
-    def publish_batch(self, **request: Any) -> Any:
+    def publish_batch(self, *, TopicArn: str, PublishBatchRequestEntries: Sequence[Mapping[str, Any]]) -> Any:  # noqa: N803
         """Publish up to 10 messages."""
-        operation = self.transport.client.meta.service_model.operation_model("PublishBatch")
-        form = _query.serialize_to_request(request, operation)["body"]
+        form = [("Action", "PublishBatch"), ("Version", "2010-03-31"), ("TopicArn", TopicArn)]
+        for number, entry in enumerate(PublishBatchRequestEntries, 1):
+            member = f"PublishBatchRequestEntries.member.{number}"
+            form += [(f"{member}.Id", entry["Id"]), (f"{member}.Message", entry["Message"])]
+            for place, (name, value) in enumerate(entry["MessageAttributes"].items(), 1):
+                attribute = f"{member}.MessageAttributes.entry.{place}"
+                form.append((f"{attribute}.Name", name))
+                form += [(f"{attribute}.Value.{field}", _text(content)) for field, content in value.items()]
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
-        response = self.transport.post("PublishBatch", encode_form(form.items()), headers)
+        response = self.transport.post("PublishBatch", encode_form(form), headers)
         if response.status_code >= _FIRST_ERROR_STATUS:
             raise _error("query", "PublishBatch", response)
+        shape = self.transport.client.meta.service_model.operation_model("PublishBatch").output_shape
         try:
-            return _parse("query", response, operation.output_shape)
+            return _parse("query", response, shape)
         except (ResponseParserError, KeyError) as exc:
             raise ValueError("the response of SNS is not that of PublishBatch") from exc
 
@@ -88,10 +94,11 @@ def encode_form(fields: Iterable[tuple[str, str]]) -> bytes:
     return form.replace(b" ", b"+").replace(b"\xfe", b"=").replace(b"\xff", b"&")
 
 
-_query: Final[Any] = create_serializer("query", include_validation=False)
-_encode_json: Final = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), default=lambda binary: b64encode(binary).decode()
-).encode
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else b64encode(value).decode()
+
+
+_encode_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_text).encode
 
 
 def _decode_binary(value: dict[str, Any]) -> dict[str, Any]:
