@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from event_service.adapters.aws import NO_RESPONSE
 from event_service.deadline import Deadline
 from event_service.errors import Backend, RecordError, Unavailable, internal_error, out_of_time
 
@@ -131,7 +132,7 @@ def _send(
         raise error from exc
     except UnicodeError:
         raise  # a text that cannot be sent: the fault of its entry
-    except (BotoCoreError, ValueError) as exc:  # no connection, no answer in time, or an unreadable one
+    except (BotoCoreError, *NO_RESPONSE, ValueError) as exc:  # no connection, no answer in time, or an unreadable one
         raise Unavailable(backend, type(exc).__name__, retryable=True) from exc
     if len(answers) != len(batch):
         raise Unavailable(backend, "did not answer for every entry", retryable=True)

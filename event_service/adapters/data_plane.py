@@ -1,8 +1,8 @@
 """Clients for the operations that every batch uses.
 
 A botocore client nearly doubles the CPU time of a batch (docs/clients.md). These clients take and return what
-it does, and raise the same errors: ClientError when AWS refuses a request, BotoCoreError when it does not respond.
-They raise ValueError when a response cannot be read, in which case the request may have been carried out.
+it does, and raise ClientError when AWS refuses a request, as it does. They raise urllib3's HTTPError when AWS does not
+respond, and ValueError when a response cannot be read, in which case the request may have been carried out.
 """
 
 import json
@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError, create_parser
 
-from event_service.adapters.aws import Transport
+from event_service.adapters.aws import Response, Transport
 
 _FIRST_ERROR_STATUS: Final = 300
 # What application/x-www-form-urlencoded leaves as it is: https://url.spec.whatwg.org/#urlencoded-serializing
@@ -51,9 +50,9 @@ class DynamoDb:
     def _call(self, operation: str, request: Any) -> Any:
         headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"DynamoDB_20120810.{operation}"}
         response = self.transport.post(operation, _encode_json(request).encode(), headers)
-        if response.status_code >= _FIRST_ERROR_STATUS:
+        if response.status >= _FIRST_ERROR_STATUS:
             raise _error("json", operation, response)
-        return json.loads(response.content, object_hook=_decode_binary)
+        return json.loads(response.body, object_hook=_decode_binary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Sns:
                 form += [(f"{attribute}.Value.{field}", _text(content)) for field, content in value.items()]
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
         response = self.transport.post("PublishBatch", encode_form(form), headers)
-        if response.status_code >= _FIRST_ERROR_STATUS:
+        if response.status >= _FIRST_ERROR_STATUS:
             raise _error("query", "PublishBatch", response)
         shape = self.transport.client.meta.service_model.operation_model("PublishBatch").output_shape
         try:
@@ -106,13 +105,13 @@ def _decode_binary(value: dict[str, Any]) -> dict[str, Any]:
     return {"B": b64decode(value["B"])} if isinstance(value.get("B"), str) else value
 
 
-def _parse(protocol: str, response: AWSResponse, shape: Any) -> Any:
-    answer = {"status_code": response.status_code, "headers": response.headers, "body": response.content}
+def _parse(protocol: str, response: Response, shape: Any) -> Any:
+    answer = {"status_code": response.status, "headers": response.headers, "body": response.body}
     return create_parser(protocol).parse(answer, shape)
 
 
-def _error(protocol: str, operation: str, response: AWSResponse) -> ClientError:
-    status = response.status_code
+def _error(protocol: str, operation: str, response: Response) -> ClientError:
+    status = response.status
     try:
         parsed = _parse(protocol, response, None)
     except Exception:  # noqa: BLE001  # a proxy's or a load balancer's response, which the parser does not expect
