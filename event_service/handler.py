@@ -20,8 +20,7 @@ from event_service.adapters.data_plane import DynamoDb, Sns
 from event_service.adapters.event_store import EventStore
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.postgres import Database
-from event_service.adapters.rejections import RejectedTopic
-from event_service.adapters.topic import Topic
+from event_service.adapters.topics import RejectedTopic, Topic
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, internal_error

@@ -11,7 +11,7 @@ from urllib3.exceptions import ProtocolError
 
 from event_service.adapters.aws import make_transport
 from event_service.adapters.data_plane import Sns
-from event_service.adapters.rejections import RejectedTopic
+from event_service.adapters.topics import RejectedTopic
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import RecordError
