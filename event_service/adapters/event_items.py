@@ -49,7 +49,7 @@ ITEM_ERRORS: Final = (KeyError, TypeError, OSError, EOFError, ValueError, Recurs
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-items
 MAX_ITEM_BYTES: Final = 400 * 1024
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
-MAX_KEY_BYTES: Final = {PK: 2048, SK: 1024}
+MAX_KEY_BYTES: Final = (2048, 1024)  # of PK and SK
 # A fact is about 1 KB, and a write unit is 1 KB: above this size, compressing keeps it within one unit.
 _COMPRESS_ABOVE_BYTES: Final = 600
 _SECONDS_PER_DAY: Final = 86_400
