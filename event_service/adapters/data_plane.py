@@ -1,8 +1,8 @@
 """Clients for the operations that every batch uses.
 
-A botocore client nearly doubles the CPU time of a batch (docs/clients.md). These clients take and return what
-it does, and raise ClientError when AWS refuses a request, as it does. They raise urllib3's HTTPError when AWS does not
-respond, and ValueError when a response cannot be read, in which case the request may have been carried out.
+A botocore client more than doubles the CPU time of a batch (docs/clients.md). These clients take and return what it
+does. They raise ClientError when AWS refuses a request, urllib3's HTTPError when it does not respond, and ValueError
+when a response cannot be read, in which case the request may have been carried out.
 """
 
 import json
