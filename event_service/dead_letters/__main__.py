@@ -23,13 +23,12 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from event_service.cli import make_parser, make_patient_client, run
+from event_service.cli import make_parser, make_patient_client, run, stack_output
 from event_service.config import required
 from event_service.dead_letters.letters import DeadLetter, read_letter
 from event_service.dead_letters.moving import Keep, Moved, message_json, move, to_file, to_nowhere, to_queue
 from event_service.dead_letters.queue import Message, Queue
 from event_service.dead_letters.selection import Groups, Selection
-from event_service.errors import CommandError
 
 _OUTPUTS = {"DEAD_LETTER_QUEUE_URL": "EventDeadLetterQueueUrl", "EVENT_QUEUE_URL": "EventQueueUrl"}
 
@@ -167,11 +166,7 @@ def _progress(queue: Queue) -> Callable[[int], None]:
 def _queue(variable: str, options: argparse.Namespace) -> Queue:
     environment: Mapping[str, str] = os.environ
     if options.stack:
-        (stack,) = make_patient_client("cloudformation").describe_stacks(StackName=options.stack)["Stacks"]
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
-        if _OUTPUTS[variable] not in outputs:
-            raise CommandError(f"the stack {options.stack} has no output {_OUTPUTS[variable]}")
-        environment = {variable: outputs[_OUTPUTS[variable]]}
+        environment = {variable: stack_output(options.stack, _OUTPUTS[variable])}
     return Queue(make_patient_client("sqs"), required(environment, variable))
 
 
