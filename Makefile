@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+BUNDLE := event_service/certificates/rds-global-bundle.pem
 # The first Python 3.11 or newer that runs; `make PYTHON=...` chooses another.
 PYTHON ?= $(shell for name in python3.13 python3.14 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for name in python3.13 python3.14 python3.12 python3.11 python
 # In the order of their names, so that the short unit tests come last and both workers end at about the same time.
 TESTS = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test verify bench soak rebuild local invoke lint format build validate lock clean
+.PHONY: help demo test verify bench soak rebuild local invoke lint format build validate certificates lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r target text; do \
@@ -58,6 +59,11 @@ build: $(READY) ## Build for AWS: the runtime and processor in template.yaml
 
 validate: $(READY) ## Check the template
 	$(BIN)/sam validate --lint
+
+certificates: $(READY) ## Fetch AWS's current bundle of the certificate authorities of Amazon RDS, and list its regions
+	curl --fail --silent --show-error --output $(BUNDLE).new https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
+	$(BIN)/python -c 'import pathlib, event_service.certificates as c; print(*c.regions(pathlib.Path("$(BUNDLE).new").resolve()))'
+	mv $(BUNDLE).new $(BUNDLE)
 
 lock: $(READY) ## Renew the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

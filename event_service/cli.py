@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import botocore.session
 import psycopg
@@ -14,6 +14,13 @@ from event_service.adapters.postgres_errors import describe
 from event_service.config import ConfigurationError
 from event_service.deadline import Deadline
 from event_service.errors import CommandError, Unavailable
+
+_NEW_CREDENTIALS_NEEDED: Final = (
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+)
 
 
 def make_parser(name: str, doc: str | None, environment: str = "") -> argparse.ArgumentParser:
@@ -49,21 +56,6 @@ def deadline_of(options: argparse.Namespace) -> Deadline:
     return Deadline.never() if options.seconds is None else Deadline.after(options.seconds)
 
 
-def stack_output(stack: str, name: str) -> str:
-    """Return the value of an output of a CloudFormation stack.
-
-    Raises:
-        CommandError: the stack has no such output.
-        botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: the stack cannot be described.
-
-    """
-    (found,) = make_patient_client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {each["OutputKey"]: str(each["OutputValue"]) for each in found.get("Outputs", [])}
-    if name not in outputs:
-        raise CommandError(f"the stack {stack} has no output {name}")
-    return outputs[name]
-
-
 def make_patient_client(service: str, read_seconds: float = 60, attempts: int = 10) -> Any:
     """Return an AWS client that waits and retries for minutes: no invocation ends here.
 
@@ -86,6 +78,28 @@ def make_patient_client(service: str, read_seconds: float = 60, attempts: int = 
         raise CommandError(str(exc)) from exc
 
 
+def stack_output(stack: str, name: str) -> str:
+    """Return the value of an output of a CloudFormation stack.
+
+    Raises:
+        CommandError: the region has no such stack, or the stack no such output.
+        botocore.exceptions.BotoCoreError: there are no credentials or no region, or AWS does not respond.
+        botocore.exceptions.ClientError: AWS refuses.
+
+    """
+    client = make_patient_client("cloudformation")
+    try:
+        (found,) = client.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise CommandError(f"there is no stack {stack} in {client.meta.region_name}") from exc
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+    if name not in outputs:
+        raise CommandError(f"the stack {stack} has no output {name}")
+    return str(outputs[name])
+
+
 def secrets_client() -> Any:
     """Return a client of Secrets Manager; with `DATABASE_URL` nobody needs it."""
     return make_patient_client("secretsmanager")
@@ -101,7 +115,9 @@ def reason_of(exc: Exception) -> str | None:
     if isinstance(exc, ConfigurationError | CommandError | Unavailable | BotoCoreError):
         return str(exc)
     if isinstance(exc, ClientError):
-        return f"{exc.operation_name}: {exc.response['Error']['Code']}"
+        code = exc.response["Error"]["Code"]
+        hint = ": renew your AWS credentials" if code in _NEW_CREDENTIALS_NEEDED else ""
+        return f"{exc.operation_name}: {code}{hint}"
     if isinstance(exc, psycopg.Error):
         return f"PostgreSQL: {describe(exc)}"
     return None

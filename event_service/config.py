@@ -10,13 +10,17 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseSettings:
-    """How to reach PostgreSQL: a libpq URL, or an RDS endpoint whose user and password are in a secret."""
+    """How to reach PostgreSQL: a libpq URL, or an RDS endpoint whose user and password are in a secret.
+
+    `certificates` is a file of certificate authorities in `event_service/certificates`; empty means Amazon RDS's.
+    """
 
     url: str = ""
     secret_arn: str = ""
     host: str = ""
     port: int = 5432
     name: str = ""
+    certificates: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "DatabaseSettings":
@@ -35,6 +39,7 @@ class DatabaseSettings:
             host=required(environment, "DATABASE_HOST"),
             port=_whole_number(environment, "DATABASE_PORT", 5432),
             name=required(environment, "DATABASE_NAME"),
+            certificates=environment.get("DATABASE_CERTIFICATES", ""),
         )
 
 

@@ -1,17 +1,13 @@
 """Serves the read API on this machine: passes HTTP requests to the function as API Gateway would."""
 
 import re
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from event_service.api.serving import PORT, Reply, served
 from local.deployment import ROOT
-
-PORT = 3000  # the port of `sam local start-api` too
 
 
 def resources() -> list[str]:
@@ -46,41 +42,13 @@ def proxy_event(target: str, paths: list[str]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def served_api(answer: Callable[[dict[str, Any]], dict[str, Any]], port: int = PORT) -> Iterator[str]:
-    """Serve the function at this port, or at a free one if it is taken; yield the address."""
+def served_api(answer: Callable[[dict[str, Any]], dict[str, Any]], port: int = PORT) -> AbstractContextManager[str]:
+    """Serve the function at this port, or at a free one if it is taken; the context's value is the address."""
     paths = resources()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # the name http.server calls
-            reply = answer(proxy_event(self.path, paths))
-            body = reply["body"].encode()
-            self.send_response(reply["statusCode"])
-            for name, values in reply["multiValueHeaders"].items():
-                for value in values:
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def reply(target: str) -> Reply:
+        response = answer(proxy_event(target, paths))
+        headers = [(name, value) for name, values in response["multiValueHeaders"].items() for value in values]
+        return Reply(response["statusCode"], headers, response["body"].encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Log nothing: request lines contain ids."""
-
-    with _server(port, Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://localhost:{server.server_port}"
-        finally:
-            server.shutdown()
-
-
-def _server(port: int, handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    try:
-        with socket.create_connection(("localhost", port), timeout=1):
-            port = 0  # something listens there already, perhaps on another address of this machine
-    except OSError:
-        pass
-    try:
-        return ThreadingHTTPServer(("127.0.0.1", port), handler)
-    except OSError:
-        return ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    return served(reply, port)

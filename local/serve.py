@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from functools import partial
 
 from event_service.api.routes import lambda_handler
-from local.api import PORT, served_api
+from event_service.api.serving import PORT
+from local.api import served_api
 from local.deployment import ROOT, Deployment, DeploymentError, deployed_stack
 from local.progress import step
 from local.stack import Stack, stop_when_terminated

@@ -1,10 +1,10 @@
 """The connection to PostgreSQL: opened when needed, kept between invocations, replaced when it is dead."""
 
 import json
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -14,6 +14,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
 from event_service.adapters.postgres_errors import DatabaseRefused, translated
+from event_service.certificates import certificate_file, regions
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
 from event_service.errors import out_of_time
@@ -22,9 +23,6 @@ _CONNECT_SECONDS: Final = 4
 _CONNECT_SECONDS_PER_ADDRESS: Final = 2
 # Below the 5 seconds that a change may take to be visible (contract, "On time": rescue_time() in the migrations).
 _STATEMENT_SECONDS: Final = 4.0
-# The certificates of Amazon RDS and, for RDS Proxy, of Amazon Trust Services.
-# https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
-_CERTIFICATES: Final = Path(__file__).parent.parent / "certificates" / "rds-global-bundle.pem"
 
 # What the service relies on. Servers, databases and roles may have other defaults; a setting is sent only if they do,
 # because each SET pins the connection of an RDS Proxy.
@@ -81,6 +79,10 @@ def connect(settings: DatabaseSettings, secrets: SecretsClient) -> TimeLimitedCo
         # psycopg leaves the attempt, with its socket, in a frame that the exception keeps alive in a cycle.
         traceback.clear_frames(exc.__traceback__)
         raise
+    except psycopg.OperationalError as exc:
+        if not settings.url and re.search("certificate verify failed|does not match host name", str(exc)):
+            raise _certificate_refused(settings, exc) from exc
+        raise
     try:
         _prepare_session(connection)
     except BaseException:
@@ -120,8 +122,22 @@ def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) ->
         "user": user,
         "password": password,
         "sslmode": "verify-full",
-        "sslrootcert": str(_CERTIFICATES),
+        "sslrootcert": str(certificate_file(settings.certificates)),
     }
+
+
+def _certificate_refused(settings: DatabaseSettings, exc: psycopg.OperationalError) -> DatabaseRefused:
+    manual = "see docs/deploying.md, Certificates"
+    if "does not match host name" in str(exc):
+        return DatabaseRefused(
+            "the database's certificate does not match the host name: set DATABASE_HOST to the database's endpoint as"
+            f" AWS names it, not to an alias or an address; {manual}"
+        )
+    file = certificate_file(settings.certificates)
+    covered = ", ".join(regions(file)) or "of no region of Amazon RDS"
+    return DatabaseRefused(
+        f"certificate verify failed: {file.name} ({covered}) does not vouch for the database; {manual}"
+    )
 
 
 class Database:

@@ -20,15 +20,28 @@ import argparse
 import json
 import os
 import sys
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from typing import TypeVar
 
 from event_service.cli import make_parser, make_patient_client, run, stack_output
 from event_service.config import required
-from event_service.dead_letters.letters import DeadLetter, read_letter
-from event_service.dead_letters.moving import Keep, Moved, message_json, move, to_file, to_nowhere, to_queue
-from event_service.dead_letters.queue import Message, Queue
-from event_service.dead_letters.selection import Groups, Selection
+from event_service.dead_letters.groups import grouped, table, total
+from event_service.dead_letters.letters import NO_REASON, DeadLetter, read_letter
+from event_service.dead_letters.moving import (
+    MOVED,
+    NOT_SELECTED,
+    Keep,
+    message_json,
+    move,
+    to_file,
+    to_nowhere,
+    to_queue,
+)
+from event_service.dead_letters.queue import Queue
+
+Visited = TypeVar("Visited")
 
 _OUTPUTS = {"DEAD_LETTER_QUEUE_URL": "EventDeadLetterQueueUrl", "EVENT_QUEUE_URL": "EventQueueUrl"}
 
@@ -61,46 +74,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    groups, lock = Groups(), threading.Lock()
-
-    def visit(messages: list[Message]) -> Collection[str]:
-        letters = [*map(read_letter, messages)]
-        with lock:
+    with closing(_letters(_queue("DEAD_LETTER_QUEUE_URL", options))) as letters:
+        if options.json:
             for letter in letters:
-                groups.add(letter)
-                if options.json:
-                    print(json.dumps(letter.summary()))
-        return ()
-
-    queue = _queue("DEAD_LETTER_QUEUE_URL", options)
-    queue.walk(visit, _progress(queue))
-    if not options.json:
-        print(f"{groups.table()}\n{groups.count:,} dead letters" if groups.count else "no dead letters")
+                print(json.dumps(letter.summary()))
+            return 0
+        groups = grouped(letters)
+    print(f"{table(groups)}\n{total(groups):,} dead letters" if groups else "no dead letters")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    found, stop = list[DeadLetter](), threading.Event()
-
-    def visit(messages: list[Message]) -> Collection[str]:
-        for letter in map(read_letter, messages):
-            if options.message_id in letter.ids:
-                found.append(letter)
-                stop.set()
-        return ()
-
-    queue = _queue("DEAD_LETTER_QUEUE_URL", options)
-    queue.walk(visit, _progress(queue), stop)
-    for letter in found[:1]:
-        problem = letter.problem and f"{letter.problem.reason}: {letter.problem}"
-        print(
-            json.dumps(
-                letter.summary() | {"problem": problem, "message": json.loads(message_json(letter.message))}, indent=2
-            )
-        )
-    if not found:
+    with closing(_letters(_queue("DEAD_LETTER_QUEUE_URL", options))) as letters:
+        letter = next((each for each in letters if options.message_id in each.ids), None)
+    if letter is None:
         print(f"dead_letters: there is no message {options.message_id}", file=sys.stderr)
-    return 0 if found else 1
+        return 1
+    problem = letter.problem and f"{letter.problem.reason}: {letter.problem}"
+    shown = letter.summary() | {"problem": problem, "message": json.loads(message_json(letter.message))}
+    print(json.dumps(shown, indent=2))
+    return 0
 
 
 def _redrive(options: argparse.Namespace) -> int:
@@ -116,58 +109,51 @@ def _discard(options: argparse.Namespace) -> int:
 
 def _act(options: argparse.Namespace, verb: str, done: str, keep: Keep) -> int:
     queue = _queue("DEAD_LETTER_QUEUE_URL", options)
-    selection = Selection(
-        frozenset(options.reason), frozenset(options.type), frozenset(options.message), options.would_pass
-    )
+
+    def is_selected(letter: DeadLetter) -> bool:
+        return (
+            (not options.reason or (letter.reason or NO_REASON) in options.reason)
+            and (not options.type or letter.event_type in options.type)
+            and (not options.message or not letter.ids.isdisjoint(options.message))
+            and (not options.would_pass or letter.would_pass)
+        )
+
     if not options.yes:
-        groups = _count(queue, selection)
-        if not groups.count:
+        groups = grouped(filter(is_selected, _letters(queue)))
+        if not groups:
             print("no dead letters match", file=sys.stderr)
             return 0
-        question = f"{groups.table()}\n{verb} these {groups.count:,} messages? [y/N] "
-        print(question, end="", file=sys.stderr, flush=True)
+        print(f"{table(groups)}\n{verb} these {total(groups):,} messages? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             return 1
-    moved = move(queue, selection, keep, _progress(queue))
-    print(f"{done} {moved.count:,} messages", file=sys.stderr)
-    return _report(moved)
+    outcomes = Counter(_with_progress(queue, move(queue, is_selected, keep)))
+    print(f"{done} {outcomes[MOVED]:,} messages", file=sys.stderr)
+    reasons = outcomes.keys() - {MOVED, NOT_SELECTED}
+    for reason in sorted(reasons):
+        print(f"dead_letters: {outcomes[reason]:,} messages are still there: {reason}", file=sys.stderr)
+    return 1 if reasons else 0
 
 
-def _count(queue: Queue, selection: Selection) -> Groups:
-    groups, lock = Groups(), threading.Lock()
-
-    def visit(messages: list[Message]) -> Collection[str]:
-        letters = [*map(read_letter, messages)]
-        with lock:
-            for letter in filter(selection.has, letters):
-                groups.add(letter)
-        return ()
-
-    queue.walk(visit, _progress(queue))
-    return groups
+def _letters(queue: Queue) -> Generator[DeadLetter, None, None]:
+    """Yield every letter that nobody else has received."""
+    return _with_progress(queue, queue.walk(lambda messages: ([*map(read_letter, messages)], ())))
 
 
-def _report(moved: Moved) -> int:
-    for code, count in moved.failures.items():
-        print(f"dead_letters: {count:,} messages were not accepted ({code}); they are still there", file=sys.stderr)
-    if moved.left:
-        print(f"dead_letters: {moved.left:,} messages were copied but could not be deleted", file=sys.stderr)
-    return 1 if moved.failures or moved.left else 0
-
-
-def _progress(queue: Queue) -> Callable[[int], None]:
-    """Return how progress is shown: on a terminal, a line that is overwritten."""
-    if not sys.stderr.isatty():
-        return lambda _: None
-    total = queue.count()
-    return lambda count: print(f"\r{count:,} of about {total:,} messages\x1b[K\r", end="", file=sys.stderr, flush=True)
+def _with_progress(queue: Queue, batches: Generator[list[Visited], None, None]) -> Generator[Visited, None, None]:
+    """Yield what is in the batches; on a terminal, show how many messages that were, on a line that is overwritten."""
+    total_count = queue.count() if sys.stderr.isatty() else None
+    count = 0
+    with closing(batches):
+        for batch in batches:
+            yield from batch
+            count += len(batch)
+            if total_count is not None:
+                print(f"\r{count:,} of about {total_count:,} messages\x1b[K\r", end="", file=sys.stderr, flush=True)
 
 
 def _queue(variable: str, options: argparse.Namespace) -> Queue:
-    environment: Mapping[str, str] = os.environ
-    if options.stack:
-        environment = {variable: stack_output(options.stack, _OUTPUTS[variable])}
-    return Queue(make_patient_client("sqs"), required(environment, variable))
+    url = stack_output(options.stack, _OUTPUTS[variable]) if options.stack else required(os.environ, variable)
+    return Queue(make_patient_client("sqs"), url)
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

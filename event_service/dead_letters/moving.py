@@ -4,57 +4,42 @@ import json
 import os
 import threading
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
 from stat import S_ISREG
 from typing import IO, Any, Final
 
 from event_service.adapters.batching import cut
 from event_service.dead_letters.letters import DeadLetter, read_letter
-from event_service.dead_letters.queue import Message, Queue
-from event_service.dead_letters.selection import Selection
+from event_service.dead_letters.queue import MESSAGES_PER_REQUEST, Message, Queue
 
+MOVED: Final = "moved"
+NOT_SELECTED: Final = "not selected"
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 _MAX_BYTES: Final = 1024 * 1024  # of a message, and of all messages of a request
 _MAX_ATTRIBUTES: Final = 10
-_MESSAGES_PER_REQUEST: Final = 10
 
 Keep = Callable[[Sequence[DeadLetter]], dict[int, str]]  # makes copies; returns the reasons of those that failed
 
 
-@dataclass(slots=True)
-class Moved:
-    """How many letters were moved, and the reasons why others were not.
+def move(queue: Queue, is_selected: Callable[[DeadLetter], bool], keep: Keep) -> Generator[list[str], None, None]:
+    """Copy the selected letters with `keep`, delete each that was copied, and yield what became of each letter.
 
-    `left`: those that were copied and then not deleted.
+    That is `MOVED`, `NOT_SELECTED`, or the reason why a letter is still in the queue.
     """
 
-    count: int = 0
-    left: int = 0
-    failures: Counter[str] = field(default_factory=Counter)
-
-
-def move(queue: Queue, selection: Selection, keep: Keep, progress: Callable[[int], None]) -> Moved:
-    """Copy the selected letters with `keep`, and delete each that was copied."""
-    moved, lock = Moved(), threading.Lock()
-
-    def visit(messages: list[Message]) -> Collection[str]:
+    def visit(messages: list[Message]) -> tuple[list[str], set[str]]:
+        chosen = [*filter(is_selected, map(read_letter, messages))]
+        outcomes = [NOT_SELECTED] * (len(messages) - len(chosen))
         removed: set[str] = set()
-        chosen = [letter for letter in map(read_letter, messages) if selection.has(letter)]
-        for batch in cut(chosen, count=_MESSAGES_PER_REQUEST, size=_MAX_BYTES, size_of=_size):
+        for batch in cut(chosen, count=MESSAGES_PER_REQUEST, size=_MAX_BYTES, size_of=_size):
             failures = keep(batch)
             copied = [letter.message for index, letter in enumerate(batch) if index not in failures]
-            remaining = queue.delete(copied) if copied else {}
-            removed.update(each["MessageId"] for index, each in enumerate(copied) if index not in remaining)
-            with lock:
-                moved.count += len(copied) - len(remaining)
-                moved.left += len(remaining)
-                moved.failures.update(failures.values())
-        return removed
+            undeleted = queue.delete(copied) if copied else {}
+            removed.update(each["MessageId"] for index, each in enumerate(copied) if index not in undeleted)
+            outcomes += [*failures.values(), *(f"copied, but not deleted: {code}" for code in undeleted.values())]
+        return outcomes + [MOVED] * len(removed), removed
 
-    queue.walk(visit, progress)
-    return moved
+    return queue.walk(visit)
 
 
 def to_queue(queue: Queue) -> Keep:

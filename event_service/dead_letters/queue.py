@@ -3,16 +3,17 @@
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
-THREADS: Final = 8
-_MESSAGES_PER_REQUEST: Final = 10  # of every operation of SQS
+MESSAGES_PER_REQUEST: Final = 10  # of every operation of SQS
+_THREADS: Final = 8
 # How long a message that was looked at stays hidden if the command is killed and cannot release it.
 _HIDDEN_SECONDS: Final = 600
+_MAX_HIDDEN_SECONDS: Final = 12 * 3600
 # More than 0: SQS then asks all of its servers, so that an empty answer means that nothing is left.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 _WAIT_SECONDS: Final = 1
@@ -20,6 +21,7 @@ _ATTEMPTS: Final = 4
 _PAUSE_SECONDS: Final = 0.5
 
 Message = Mapping[str, Any]  # as SQS returns it
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,44 +41,38 @@ class Queue:
         answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[name])
         return int(answer["Attributes"][name])
 
-    def walk(
-        self,
-        visit: Callable[[list[Message]], Collection[str]],
-        progress: Callable[[int], None] = lambda _: None,
-        stop: threading.Event | None = None,
-    ) -> int:
-        """Pass every visible message to `visit`, in batches and from several threads; return their number.
+    def walk(self, visit: Callable[[list[Message]], tuple[Result, Collection[str]]]) -> Generator[Result, None, None]:
+        """Pass every visible message to `visit`, up to 10 at a time and from several threads; yield its results.
 
-        `visit` returns the ids of the messages that it has removed from the queue. The others stay hidden until all
-        were visited, so that none is received twice, and are visible again afterwards, also after an error. Messages
-        that another reader has received are left alone. `progress` is told how many were visited so far; setting
-        `stop` ends the walk early.
+        `visit` returns a result and the ids of the messages that it has removed from the queue. The others stay hidden
+        until all were visited, so that none is received twice, and are visible again afterwards, also after an error
+        or if the caller closes the iterator. Messages that another reader has received are left alone.
         """
-        stop = stop or threading.Event()
+        started = time.monotonic()
         lock = threading.Lock()
         seen: set[int] = set()  # hashes: the ids of 100,000 messages would take three times the memory
         with tempfile.TemporaryFile("w+") as held:
 
-            def work() -> None:
-                while not stop.is_set() and (batch := self._receive()):
-                    removed: Collection[str] = ()
-                    try:
-                        with lock:
-                            # A walk that lasts longer than messages are hidden receives some again.
-                            new = [message for message in batch if hash(message["MessageId"]) not in seen]
-                            seen.update(hash(message["MessageId"]) for message in new)
-                        removed = visit(new)
-                    finally:
-                        with lock:
-                            held.writelines(f"{m['ReceiptHandle']}\n" for m in batch if m["MessageId"] not in removed)
+            def visit_some() -> Result | None:
+                # Twice as long as the walk has lasted: it receives messages again that became visible meanwhile, and
+                # would never end if that happened faster than it proceeds.
+                hidden = max(_HIDDEN_SECONDS, 2 * int(time.monotonic() - started))
+                batch = self._receive(min(hidden, _MAX_HIDDEN_SECONDS))
+                removed: Collection[str] = ()
+                try:
                     with lock:
-                        progress(len(seen))
+                        new = [message for message in batch if hash(message["MessageId"]) not in seen]
+                        seen.update(hash(message["MessageId"]) for message in new)
+                    result, removed = visit(new) if batch else (None, ())
+                finally:
+                    with lock:
+                        held.writelines(f"{m['ReceiptHandle']}\n" for m in batch if m["MessageId"] not in removed)
+                return result
 
             try:
-                _run(work, stop)
+                yield from _in_threads(visit_some)
             finally:
                 self._release(held)
-        return len(seen)
 
     def send(self, messages: Sequence[Mapping[str, Any]]) -> dict[int, str]:
         """Send up to 10 messages (`MessageBody`, `MessageAttributes`); return the reasons of those not accepted."""
@@ -84,75 +80,63 @@ class Queue:
 
     def delete(self, messages: Sequence[Message]) -> dict[int, str]:
         """Delete up to 10 messages that were received; return the reasons of those that were not deleted."""
-        return self._batch(
-            self.client.delete_message_batch, [{"ReceiptHandle": each["ReceiptHandle"]} for each in messages]
-        )
+        entries = [{"ReceiptHandle": each["ReceiptHandle"]} for each in messages]
+        return self._batch(self.client.delete_message_batch, entries)
 
-    def _receive(self) -> list[Message]:
+    def _receive(self, hidden_seconds: int) -> list[Message]:
         answer = self.client.receive_message(
             QueueUrl=self.url,
-            MaxNumberOfMessages=_MESSAGES_PER_REQUEST,
+            MaxNumberOfMessages=MESSAGES_PER_REQUEST,
             WaitTimeSeconds=_WAIT_SECONDS,
-            VisibilityTimeout=_HIDDEN_SECONDS,
+            VisibilityTimeout=hidden_seconds,
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
         )
         return list(answer.get("Messages", []))
 
     def _release(self, held: IO[str]) -> None:
-        """Make messages visible again; one that cannot be is after `_HIDDEN_SECONDS`."""
+        """Make messages visible again; one that cannot be will be when its time is over."""
         held.seek(0)
-        batches = _batches({"ReceiptHandle": line.rstrip("\n"), "VisibilityTimeout": 0} for line in held)
         lock = threading.Lock()
 
-        def work() -> None:
-            while True:
-                with lock:
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                self._batch(self.client.change_message_visibility_batch, batch)
+        def release_some() -> bool | None:
+            with lock:
+                handles = [line.rstrip("\n") for line in islice(held, MESSAGES_PER_REQUEST)]
+            if not handles:
+                return None
+            entries = [{"ReceiptHandle": handle, "VisibilityTimeout": 0} for handle in handles]
+            self._batch(self.client.change_message_visibility_batch, entries)
+            return True
 
-        _run(work, threading.Event())
+        for _ in _in_threads(release_some):
+            pass
 
     def _batch(self, operation: Callable[..., Any], entries: Sequence[Mapping[str, Any]]) -> dict[int, str]:
         """Call a batch operation, again for the entries that failed for a moment; return the codes of the failed."""
         failed: dict[int, str] = {}
         pending = [*range(len(entries))]
         for attempt in range(_ATTEMPTS):
-            time.sleep(_PAUSE_SECONDS * attempt)
-            request = [{"Id": str(index), **entries[index]} for index in pending]
-            failures = {
-                int(each["Id"]): each for each in operation(QueueUrl=self.url, Entries=request).get("Failed", [])
-            }
-            failed = {index: code for index, code in failed.items() if index not in pending}
-            failed |= {index: str(each.get("Code")) for index, each in failures.items()}
-            pending = [index for index, each in failures.items() if not each.get("SenderFault")]
             if not pending:
                 break
+            time.sleep(_PAUSE_SECONDS * attempt)
+            request = [{"Id": str(index), **entries[index]} for index in pending]
+            failures = operation(QueueUrl=self.url, Entries=request).get("Failed", [])
+            failed = {index: code for index, code in failed.items() if index not in pending}
+            failed |= {int(each["Id"]): str(each.get("Code")) for each in failures}
+            pending = [int(each["Id"]) for each in failures if not each.get("SenderFault")]
         return failed
 
 
-def _batches(entries: Iterable[Any]) -> Iterator[list[Any]]:
-    iterator = iter(entries)
-    while batch := [*islice(iterator, _MESSAGES_PER_REQUEST)]:
-        yield batch
+def _in_threads(step: Callable[[], Result | None]) -> Iterator[Result]:
+    """Call `step` from several threads until it has returned None to each; yield what else it returns.
 
-
-def _run(work: Callable[[], None], stop: threading.Event) -> None:
-    """Run `work` in several threads; the first error, or Ctrl-C, sets `stop`."""
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException:
-            stop.set()
-            raise
-
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="queue") as pool:
-        futures = [pool.submit(guarded) for _ in range(THREADS)]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            stop.set()
+    After an error, or if the caller closes the iterator, the calls that have begun are completed.
+    """
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="queue") as pool:
+        pending = {pool.submit(step) for _ in range(_THREADS)}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                if (result := future.result()) is not None:
+                    pending.add(pool.submit(step))
+                    yield result

@@ -1,7 +1,7 @@
 """Brings the database's schema up to date: `python -m event_service.migrate`.
 
-Applying the migrations twice, or twice at the same time, is harmless. With DATABASE_ROLE_SECRET_ARN, the role of the
-queue function also gets the name and the password in that secret, and its rights.
+Applying the migrations twice, or twice at the same time, is harmless. The role of each secret that the environment names
+also gets its name, its password and its rights.
 
 With --stack, the stack's operations function does this next to the data, and nothing but that name is needed here.
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from event_service.cli import add_stack, make_parser, run, secrets_client
 from event_service.config import DatabaseSettings
-from event_service.migrate.role import update_role
+from event_service.migrate.role import update_roles
 from event_service.migrate.schema import migrate, missing_migrations
 from event_service.remote import drive
 
@@ -25,7 +25,7 @@ _LAMBDA_SECONDS = 900  # the longest invocation: a migration cannot be resumed
 def main(arguments: Sequence[str] | None = None) -> int:
     """Migrate the database that the environment names; return the exit status."""
     parser = make_parser(
-        "migrate", __doc__, "DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), DATABASE_ROLE_SECRET_ARN"
+        "migrate", __doc__, "DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), DATABASE_ROLE_SECRET_ARN, DATABASE_SCHEDULER_SECRET_ARN"
     )
     parser.add_argument("--check", action="store_true", help="change nothing, and name the migrations that are missing")
     add_stack(parser)
@@ -42,9 +42,8 @@ def _migrate(options: argparse.Namespace) -> int:
     print("\n".join(f"{verb} {name}" for name in names) or "the schema is up to date")
     if options.check:
         return int(bool(names))
-    if role_secret := os.environ.get("DATABASE_ROLE_SECRET_ARN"):
-        update_role(database, role_secret, secrets_client)
-        print("the role of the function is up to date")
+    for role in update_roles(database, os.environ, secrets_client):
+        print(f"the role {role} is up to date")
     return 0
 
 

@@ -11,3 +11,10 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- Everyone may execute a new function, unless that is revoked. The owner's functions still call these.
+REVOKE EXECUTE ON FUNCTION
+    service_clock(), query_time(timestamptz), instant_text(timestamptz), merge_notifications(regclass, json),
+    last_query(timestamptz, timestamptz, timestamptz, boolean, timestamptz),
+    rescue_time(timestamptz, timestamptz, timestamptz, timestamptz)
+FROM PUBLIC;

@@ -13,7 +13,7 @@ from event_service.adapters.aws import make_client
 from event_service.config import ConfigurationError, DatabaseSettings
 from event_service.deadline import Deadline
 from event_service.errors import CommandError
-from event_service.migrate.role import update_role
+from event_service.migrate.role import update_roles
 from event_service.migrate.schema import migrate
 
 # A new network, name server, role, secret and database take a while until they work.
@@ -57,7 +57,7 @@ def respond(event: dict[str, Any], context: Any, deadline: Deadline) -> dict[str
 
 
 def _update_database(until: Deadline) -> list[str]:
-    """Apply the missing migrations and, with `DATABASE_ROLE_SECRET_ARN`, update the function's role.
+    """Apply the missing migrations, and update the roles.
 
     What may pass is tried again until the deadline: a first deployment comes only seconds after what it needs. A wrong
     password or name cannot be told from one that does not work yet.
@@ -67,13 +67,11 @@ def _update_database(until: Deadline) -> list[str]:
 
     """
     settings = DatabaseSettings.from_environment(os.environ)
-    role_secret = os.environ.get("DATABASE_ROLE_SECRET_ARN")
     applied: list[str] = []
     while True:
         try:
             applied += migrate(settings, _secrets)
-            if role_secret:
-                update_role(settings, role_secret, _secrets)
+            update_roles(settings, os.environ, _secrets)
         except psycopg.OperationalError as exc:
             if not until.remaining():
                 raise

@@ -14,7 +14,6 @@ import pytest
 from samtranslator.yaml_helper import yaml_parse
 
 from event_service import api, handler, sweeper
-from event_service.adapters import postgres as database_module
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
@@ -30,7 +29,7 @@ from tests.template.conftest import TEMPLATE
 from tests.template.resolver import broken_rules, references, resolve
 from tests.template.wire import recording
 
-MASTER, FUNCTION = "event_service_master", "event_service"
+MASTER, FUNCTION, SCHEDULER = "event_service_master", "event_service", "notification_scheduler"
 MASTER_SECRET = "Database.MasterUserSecret.SecretArn"
 
 # What the roles need although no code of ours calls it: (action, resource) and who does.
@@ -106,10 +105,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture
 def secrets(stack: Stack) -> dict[str, str]:
-    """The ARNs of the master's secret and of the function's, by the names the template has for them."""
+    """The ARNs of the secrets of the three roles, by the names the template has for them."""
     client = boto3.client("secretsmanager", endpoint_url=stack.endpoint_url)
     made = {}
-    for name, user, password in ((MASTER_SECRET, MASTER, "first"), ("DatabaseRoleSecret", FUNCTION, "second")):
+    for name, user, password in (
+        (MASTER_SECRET, MASTER, "first"),
+        ("DatabaseRoleSecret", FUNCTION, "second"),
+        ("DatabaseSchedulerSecret", SCHEDULER, "third"),
+    ):
         secret = json.dumps({"username": user, "password": password})
         made[name] = client.create_secret(Name=f"{user}-{uuid.uuid4().hex}", SecretString=secret)["ARN"]
     return made
@@ -143,7 +146,6 @@ def environment(
     """The environment that the template gives the functions, with a database behind TLS; its owner's URL."""
     made = {name: made for made, name in names.items()}
     certificate = make_certificate(tmp_path, "localhost")
-    monkeypatch.setattr(database_module, "_CERTIFICATES", certificate)
     port = int(postgres.url.rpartition(":")[2].partition("/")[0])
     with tls_before(port, certificate) as tls_port:
         monkeypatch.delenv("DATABASE_URL", raising=False)
@@ -151,8 +153,10 @@ def environment(
             "DATABASE_HOST": "localhost",
             "DATABASE_PORT": str(tls_port),
             "DATABASE_NAME": "events",
+            "DATABASE_CERTIFICATES": str(certificate),
             "DATABASE_SECRET_ARN": secrets[MASTER_SECRET],
             "DATABASE_ROLE_SECRET_ARN": secrets["DatabaseRoleSecret"],
+            "DATABASE_SCHEDULER_SECRET_ARN": secrets["DatabaseSchedulerSecret"],
             "EVENT_STORE_TABLE": made["EventStoreTable"],
             "NOTIFICATION_TOPIC_ARN": made["NotificationTopic"],
             "REJECTED_TOPIC_ARN": made["RejectedTopic"],

@@ -176,6 +176,7 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         "DatabaseFunctionSecret",
         "DatabaseIdentifier",
         "DatabaseMasterSecret",
+        "DatabaseSchedulerSecret",
         "EventDeadLetterQueueArn",
         "MigrationFunctionName",
         "PrivateSubnetIds",

@@ -6,7 +6,6 @@ import botocore.session
 import psycopg
 import pytest
 
-from event_service.adapters import postgres as database_module
 from event_service.adapters.aws import make_client
 from event_service.adapters.postgres import Database
 from event_service.config import DatabaseSettings
@@ -66,16 +65,15 @@ def test_a_server_at_another_address_is_found(postgres: Postgres, stack: Stack) 
         assert port == [(str(port_of(stack.database_url)),)]
 
 
-def test_a_rotated_password_costs_no_batch(
-    postgres: Postgres, stack: Stack, certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rotated_password_costs_no_batch(postgres: Postgres, stack: Stack, certificate: Path) -> None:
     """Over TLS as with RDS: the open connection keeps working, and a new one uses the new password."""
-    monkeypatch.setattr(database_module, "_CERTIFICATES", certificate)
     secrets = make_client(botocore.session.get_session(), "secretsmanager")
     secret = json.dumps({"username": "app", "password": "one"})
     arn = secrets.create_secret(Name="rotated", SecretString=secret)["ARN"]
     with tls_before(port_of(postgres.url), certificate) as port:
-        settings = DatabaseSettings(secret_arn=arn, host="localhost", port=port, name="postgres")
+        settings = DatabaseSettings(
+            secret_arn=arn, host="localhost", port=port, name="postgres", certificates=str(certificate)
+        )
         database = database_with(settings, lambda: secrets)
         assert one(database) == 1
         execute(postgres, "ALTER ROLE app PASSWORD 'two'")
@@ -86,26 +84,32 @@ def test_a_rotated_password_costs_no_batch(
 
 
 def test_a_server_with_another_certificate_is_not_trusted(
-    postgres: Postgres, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, certificate: Path, tmp_path: Path
 ) -> None:
     """Neither one of another authority nor one for another host is trusted, and without TLS no connection is made."""
-    monkeypatch.setattr(database_module, "_CERTIFICATES", certificate)
 
     class Secrets:
         def get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803  # boto's name
             return {"SecretString": f'{{"username": "{SecretId}", "password": "one"}}'}
 
-    def connect(port: int) -> None:
-        settings = DatabaseSettings(secret_arn="app", host="localhost", port=port, name="postgres")
+    def connect(port: int, certificates: str = str(certificate)) -> None:
+        settings = DatabaseSettings(
+            secret_arn="app", host="localhost", port=port, name="postgres", certificates=certificates
+        )
         database_with(settings, Secrets).query("SELECT 1", (), Deadline.after(20))
 
     other_host, other_authority = make_certificate(tmp_path, "example.com"), tmp_path / "other"
     other_authority.mkdir()
-    for unknown in (other_host, make_certificate(other_authority, "localhost")):
-        with (
-            tls_before(port_of(postgres.url), unknown) as port,
-            pytest.raises(Unavailable, match="certificate"),
-        ):
-            connect(port)
+    for server, trusted, reason in (
+        (other_host, other_host, "does not match the host name: set DATABASE_HOST to"),
+        (make_certificate(other_authority, "localhost"), certificate, "does not vouch for the database; see docs/dep"),
+    ):
+        with tls_before(port_of(postgres.url), server) as port, pytest.raises(Unavailable, match=reason):
+            connect(port, str(trusted))
     with pytest.raises(Unavailable, match="SSL"):
         connect(port_of(postgres.url))
+    with (
+        tls_before(port_of(postgres.url), certificate) as port,
+        pytest.raises(Unavailable, match=r"rds-global-bundle.pem \(af-south-1, .*il-central-1.* see docs/deploying.md"),
+    ):
+        connect(port, certificates="")

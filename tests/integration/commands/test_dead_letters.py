@@ -411,3 +411,38 @@ def test_ten_thousand_messages_are_redriven_in_under_two_minutes(letters: Letter
     assert time.monotonic() - start < 120
     assert letters.count(letters.event_queue_url) == (10_000, 0)
     print(f"redrive: {time.monotonic() - start:.1f} s")
+
+
+def test_a_walk_that_lasts_longer_than_messages_are_hidden_ends(
+    letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It meets messages again that became visible meanwhile; each is visited once, and visible again afterwards."""
+    letters.put(*[raw(native(id=str(n))) for n in range(120)])
+    monkeypatch.setattr(queue, "_HIDDEN_SECONDS", 1)
+    monkeypatch.setattr(queue, "_THREADS", 1)
+    give_up = time.monotonic() + 20
+
+    def visit(messages: list[Any]) -> tuple[list[str], set[str]]:
+        assert time.monotonic() < give_up
+        time.sleep(0.13)
+        return [message["MessageId"] for message in messages], set()
+
+    walk = queue.Queue(letters.sqs, letters.queue_url).walk(visit)
+    visited = [message_id for batch in walk for message_id in batch]
+    assert (len(visited), len(set(visited))) == (120, 120)
+    assert letters.count(letters.queue_url) == (120, 0)
+
+
+def test_a_reader_that_stops_early_makes_the_messages_visible_again(letters: Letters) -> None:
+    """As with `list --json | head`."""
+    for _ in range(30):
+        letters.put(*[raw(native())] * 10)
+    command = [sys.executable, "-m", "event_service.dead_letters", "list", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | letters.environment()
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode == 128 + signal.SIGPIPE
+    assert letters.count(letters.queue_url) == (300, 0)

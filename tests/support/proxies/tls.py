@@ -3,6 +3,7 @@
 import datetime as dt
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,11 @@ from cryptography.x509.oid import NameOID
 from tests.support.proxies.server import Server, running_server
 from tests.support.proxies.stream import Breaks, StreamHandler
 
-_SSL_REQUEST_BYTES = 8
+# https://www.postgresql.org/docs/current/protocol-message-formats.html: SSLRequest, and ErrorResponse
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+_STARTUP_BYTES = 10_000
+_REASON = b"SFATAL\0C28000\0Mno pg_hba.conf entry for host, no encryption\0\0"
+_REFUSAL = b"E" + struct.pack("!i", 4 + len(_REASON)) + _REASON
 
 
 def make_certificate(directory: Path, host: str) -> Path:
@@ -48,9 +53,11 @@ class TlsHandler(StreamHandler):
     """One connection that the client encrypts; the upstream's is plain."""
 
     def client(self) -> socket.socket:
-        """Accept PostgreSQL's request for TLS, and decrypt what follows."""
+        """Accept PostgreSQL's request for TLS, and decrypt what follows; refuse a connection without it."""
         plain = super().client()
-        plain.recv(_SSL_REQUEST_BYTES)
+        if plain.recv(_STARTUP_BYTES) != _SSL_REQUEST:
+            plain.sendall(_REFUSAL)
+            raise ConnectionRefusedError
         plain.sendall(b"S")
         tls: _Tls = cast("Server", self.server).script()
         return tls.context.wrap_socket(plain, server_side=True)
@@ -63,7 +70,7 @@ class _Tls(Breaks):
 
 @contextmanager
 def tls_before(port: int, certificate: Path) -> Iterator[int]:
-    """Answer PostgreSQL's request for TLS, and pass on what is inside; yield the port."""
+    """Answer PostgreSQL's request for TLS, pass on what is inside, and refuse everything else; yield the port."""
     tls = _Tls()
     tls.context.load_cert_chain(certificate, certificate.with_suffix(".key"))
     with running_server(TlsHandler, f"postgresql://127.0.0.1:{port}", lambda: tls) as server:
