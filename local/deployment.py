@@ -61,14 +61,19 @@ def build(directory: Path = BUILD) -> None:
 
 
 def _for_this_machine(template: str) -> str:
-    """Return the template with this machine as its target: the emulator runs the functions right here."""
+    """Return the template with this machine as its target: the emulator runs the functions right here.
+
+    The emulator has no CodeDeploy: an update takes effect at once.
+    """
     runtime = f"python{sys.version_info.major}.{sys.version_info.minor}"
     architecture = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    package = f"{{ Runtime: {runtime}, Architecture: {architecture}, Makefile: layers/targets/local }}"
+    package = (
+        f"{{ Runtime: {runtime}, Architecture: {architecture}, Makefile: layers/targets/local, CodeDeploy: false }}"
+    )
     changed, count = re.subn(r"^(    Package: )\{.*\}$", rf"\g<1>{package}", template, flags=re.MULTILINE)
     if count != 1:
         raise DeploymentError(f"template.yaml names {count} targets instead of one")
-    return changed
+    return re.sub(r"^( +TemplateURL: )(?=infra/)", rf"\g<1>{ROOT}/", changed, flags=re.MULTILINE)
 
 
 def deploy(stack: Stack, parameters: dict[str, str], *, name: str = _STACK_NAME, directory: Path = BUILD) -> Deployment:

@@ -25,7 +25,9 @@ _LAMBDA_SECONDS = 900  # the longest invocation: a migration cannot be resumed
 def main(arguments: Sequence[str] | None = None) -> int:
     """Migrate the database that the environment names; return the exit status."""
     parser = make_parser(
-        "migrate", __doc__, "DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), DATABASE_ROLE_SECRET_ARN, DATABASE_SCHEDULER_SECRET_ARN"
+        "migrate",
+        __doc__,
+        "DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), DATABASE_ROLE_SECRET_ARN, DATABASE_SCHEDULER_SECRET_ARN",
     )
     parser.add_argument("--check", action="store_true", help="change nothing, and name the migrations that are missing")
     add_stack(parser)

@@ -23,7 +23,7 @@ else
 compile = @echo "no $(RUNTIME) on this machine: the package is built without bytecode, and cold starts take longer"
 endif
 
-build-EventServiceFunction build-MigrationFunction build-ReadApiFunction build-SweeperFunction:
+build-EventServiceFunction build-OperationsFunction build-ReadApiFunction build-SweeperFunction:
 	mkdir -p "$(ARTIFACTS_DIR)/event_service"
 	find . -type f \( -name '*.py' -o -name '*.sql' -o -name '*.pem' \) | tar -cf - -T - | \
 		tar -xf - -C "$(ARTIFACTS_DIR)/event_service"

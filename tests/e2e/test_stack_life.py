@@ -30,10 +30,10 @@ def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: Path, tmp_p
 
     release = shutil.copytree(built, tmp_path / "release")
     add_migration(release, "9001_widgets.sql", "CREATE TABLE widgets (id integer);")
-    deploy(stack, {"DatabaseUrl": url, "LogLevel": "DEBUG"}, name=NAME, directory=release)
+    deploy(stack, {"DatabaseUrl": url, "Environment": "prod"}, name=NAME, directory=release)
     updated = configuration_of(stack, deployment["EventServiceFunctionName"])
     assert updated["CodeSha256"] != first["CodeSha256"]
-    assert updated["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
+    assert updated["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == "INFO"
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM widgets").fetchone() == (0,)
 
@@ -55,7 +55,7 @@ def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: Path, tmp_p
 
 def add_migration(release: Path, name: str, statements: str) -> None:
     """Add a migration to what was built, as a later release would have it."""
-    for function in ("MigrationFunction", "EventServiceFunction"):
+    for function in ("OperationsFunction", "EventServiceFunction"):
         (release / function / "event_service" / "migrations" / name).write_text(statements)
 
 

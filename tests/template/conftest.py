@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets to see it: transformed by SAM's own translator."""
+"""The templates as CloudFormation gets to see them: that of the service transformed by SAM's own translator."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
-# The secret with which the function connects: never the master's.
-ROLE_SECRET = {"Fn::If": ["CreateDatabase", {"Ref": "DatabaseRoleSecret"}, {"Ref": "DatabaseSecretArn"}]}
+INFRA = TEMPLATE.parent / "infra"
+NESTED = (INFRA / "database.yaml", INFRA / "monitoring.yaml")
+EXISTING = INFRA / "existing.yaml"
+ALL_TEMPLATES = (TEMPLATE, *NESTED, EXISTING)
 
 
 class NoManagedPolicies:
@@ -21,22 +23,34 @@ class NoManagedPolicies:
 
 @pytest.fixture(scope="session")
 def source() -> Any:
+    """The template of the service as it is written, with the short forms of functions as long ones."""
     return yaml_parse(TEMPLATE.read_text())
 
 
 @pytest.fixture(scope="session")
 def template() -> Any:
-    """The transformed template, with the defaults of its parameters where SAM wants values."""
+    """The transformed template of the service, with the defaults of its parameters where SAM wants values."""
+    return transformed_template({})
+
+
+def transformed_template(given: dict[str, str]) -> Any:
+    """Return what SAM makes of the template of the service."""
     parsed = yaml_parse(TEMPLATE.read_text())
-    functions = ("EventServiceFunction", "MigrationFunction", "ReadApiFunction", "SweeperFunction")
+    functions = ("EventServiceFunction", "OperationsFunction", "ReadApiFunction", "SweeperFunction")
     for name in (*functions, "DependenciesLayer"):
         properties = parsed["Resources"][name]["Properties"]
         properties["CodeUri" if "CodeUri" in properties else "ContentUri"] = "s3://bucket/key"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-        return transform(parsed, {}, NoManagedPolicies())
+        return transform(parsed, given, NoManagedPolicies())
 
 
 @pytest.fixture(scope="session")
 def resources(template: Any) -> Any:
-    return template["Resources"]
+    """The resources of the service, the database and the monitoring: their names are distinct."""
+    found = dict(template["Resources"])
+    for path in NESTED:
+        nested = yaml_parse(path.read_text())["Resources"]
+        assert not found.keys() & nested.keys()
+        found |= nested
+    return found

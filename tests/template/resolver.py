@@ -1,36 +1,83 @@
-"""What CloudFormation makes of the transformed template for given parameters: conditions decided, parameters put in."""
+"""What CloudFormation makes of the templates for given parameters: conditions decided, parameters put in."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from samtranslator.yaml_helper import yaml_parse
+
+from tests.template.conftest import TEMPLATE
+
 _PSEUDO = "AWS::"
+_MAPPINGS = "Mappings"
+_REGION = "us-east-1"
+_STACK = "AWS::CloudFormation::Stack"
 
 
-def resolve(template: Any, given: Mapping[str, str]) -> Any:
+def deployed(given: Mapping[str, str], **changed_settings: str) -> Any:
+    """Return resources and outputs of the service with its nested stacks, as one template."""
+    template = yaml_parse(TEMPLATE.read_text())
+    for environment in template["Mappings"]["Settings"].values():
+        environment.update(changed_settings)
+    top = resolve(template, given)
+    resources, outputs = {}, {}
+    for name, resource in top["Resources"].items():
+        if resource["Type"] != _STACK:
+            resources[name] = resource
+            continue
+        path = TEMPLATE.parent / resource["Properties"]["TemplateURL"]
+        nested = resolve(yaml_parse(path.read_text()), resource["Properties"]["Parameters"])
+        assert not resources.keys() & nested["Resources"].keys()
+        resources |= nested["Resources"]
+        outputs[name] = {key: output["Value"] for key, output in nested["Outputs"].items()}
+    return _hand_on({"Resources": resources, "Outputs": top["Outputs"]}, outputs)
+
+
+def _hand_on(value: Any, outputs: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Put the values of the nested stacks' outputs where they are used."""
+    match value:
+        case {"Fn::GetAtt": [name, attribute]} if name in outputs:
+            return _hand_on(outputs[name][attribute.removeprefix("Outputs.")], outputs)
+        case dict():
+            return {key: _hand_on(each, outputs) for key, each in value.items()}
+        case list():
+            return [_hand_on(each, outputs) for each in value]
+    return value
+
+
+def resolve(template: Any, given: Mapping[str, Any]) -> Any:
     """Return resources and outputs as they are for these parameters, the others having their defaults.
 
     References to resources stay. https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/intrinsic-function-reference-conditions.html
     """
     unknown = given.keys() - template["Parameters"].keys()
     assert not unknown, unknown
-    values = {name: str(parameter["Default"]) for name, parameter in template["Parameters"].items()} | dict(given)
+    values = _values(template, given)
     conditions = template["Conditions"]
     present = {
-        name: {key: value for key, value in resource.items() if key != "Condition"}
-        for name, resource in template["Resources"].items()
-        if "Condition" not in resource or _holds({"Condition": resource["Condition"]}, conditions, values)
+        section: {
+            name: {key: value for key, value in part.items() if key != "Condition"}
+            for name, part in template.get(section, {}).items()
+            if "Condition" not in part or _holds({"Condition": part["Condition"]}, conditions, values)
+        }
+        for section in ("Resources", "Outputs")
     }
-    return _put_in({"Resources": present, "Outputs": template["Outputs"]}, conditions, values)
+    return _put_in(present, conditions, values)
+
+
+def _values(template: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of all parameters, and the mappings under their own key."""
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in template["Parameters"].items()}
+    return defaults | {"AWS::Region": _REGION} | dict(given) | {_MAPPINGS: template.get("Mappings", {})}
 
 
 def broken_rules(template: Any, given: Mapping[str, str]) -> set[str]:
     """Return the names of the rules that refuse these parameters."""
-    values = {name: str(parameter["Default"]) for name, parameter in template["Parameters"].items()} | dict(given)
+    values = _values(template, given)
     return {
         name
         for name, rule in template["Rules"].items()
-        if _holds(rule["RuleCondition"], {}, values)
+        if ("RuleCondition" not in rule or _holds(rule["RuleCondition"], {}, values))
         and not all(_holds(assertion["Assert"], {}, values) for assertion in rule["Assertions"])
     }
 
@@ -56,7 +103,7 @@ def references(value: Any) -> Iterator[str]:
                 yield from references(each)
 
 
-def _holds(condition: Any, conditions: Any, values: Mapping[str, str]) -> bool:
+def _holds(condition: Any, conditions: Any, values: Mapping[str, Any]) -> bool:
     ((function, operand),) = condition.items()
     match function:
         case "Condition":
@@ -69,17 +116,23 @@ def _holds(condition: Any, conditions: Any, values: Mapping[str, str]) -> bool:
             return any(_holds(each, conditions, values) for each in operand)
         case "Fn::Equals":
             left, right = (_text(each, values) for each in operand)
-            return left == right
+            return bool(left == right)
         case "Fn::EachMemberEquals":
-            texts, text = (_text(each, values) for each in operand)
+            texts, text = (str(_text(each, values)) for each in operand)
             return all(each == text for each in texts.split(","))
     raise NotImplementedError(function)
 
 
-def _text(value: Any, values: Mapping[str, str]) -> str:
+def _text(value: Any, values: Mapping[str, Any]) -> Any:
     match value:
         case {"Ref": name}:
             return values[name]
+        case {"Fn::FindInMap": _}:
+            return str(_found_in_map(value, values))
+        case {"Fn::Sub": text}:
+            return re.sub(r"\$\{(\w+)\}", lambda match: str(values[match[1]]), text)
+        case {"Fn::Select": [number, {"Fn::Split": [separator, text]}]}:
+            return _text(text, values).split(separator)[number]
         case {"Fn::Join": [separator, parts]}:
             # A list is what its text says, separated by commas.
             texts = _text(parts, values).split(",") if isinstance(parts, dict) else [_text(p, values) for p in parts]
@@ -87,14 +140,24 @@ def _text(value: Any, values: Mapping[str, str]) -> str:
     return str(value)
 
 
-def _put_in(value: Any, conditions: Any, values: Mapping[str, str]) -> Any:
+def _found_in_map(value: Any, values: Mapping[str, Any]) -> Any:
+    mapping, *keys = value["Fn::FindInMap"]
+    found = values[_MAPPINGS][mapping]
+    for key in keys:
+        found = found[_text(key, values)]
+    return found
+
+
+def _put_in(value: Any, conditions: Any, values: Mapping[str, Any]) -> Any:
     """Decide every `Fn::If`, leave out what has no value, and put the parameters' values in."""
     match value:
         case {"Fn::If": [name, yes, no]}:
             chosen = yes if _holds({"Condition": name}, conditions, values) else no
             return _put_in(chosen, conditions, values)
-        case {"Ref": name} if name in values:
+        case {"Ref": name} if name in values and not is_pseudo(name):
             return values[name]
+        case {"Fn::FindInMap": _}:
+            return _found_in_map(value, values)
         case dict():
             items = {key: _put_in(each, conditions, values) for key, each in value.items()}
             return {key: each for key, each in items.items() if each != {"Ref": "AWS::NoValue"}}
@@ -111,3 +174,14 @@ def is_pseudo(name: str) -> bool:
 
 def properties(resources: Any, name: str) -> Any:
     return resources[name]["Properties"]
+
+
+def managed_policy(output: str) -> Any:
+    """Return what a role has that uses the database: the policy that the nested stack makes for it."""
+    policy = {"Fn::GetAtt": ["DatabaseStack", f"Outputs.{output}"]}
+    return {"Fn::If": ["UseDatabaseSecret", [policy], {"Ref": "AWS::NoValue"}]}
+
+
+def settings(source: Any, environment: str) -> Any:
+    """Return what is decided for an environment: a row of the template's Settings."""
+    return source["Mappings"]["Settings"][environment]

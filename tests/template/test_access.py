@@ -4,14 +4,16 @@ import json
 import re
 from typing import Any
 
-from tests.template.conftest import ROLE_SECRET, TEMPLATE
-from tests.template.resolver import properties
+import pytest
+
+from tests.template.conftest import ALL_TEMPLATES
+from tests.template.resolver import managed_policy, properties
 
 
 def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
-    """Each action on one resource by its name; the secret only where there is one, the network only in a VPC."""
+    """Each action on one resource by its name; the database stack adds its secret and its network."""
     (policy,) = properties(resources, "EventServiceRole")["Policies"]
-    *always, secret, network = policy["PolicyDocument"]["Statement"]
+    always = policy["PolicyDocument"]["Statement"]
     assert {statement["Sid"]: (statement["Action"], json.dumps(statement["Resource"])) for statement in always} == {
         "ReceiveEvents": (
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
@@ -29,14 +31,35 @@ def test_the_function_may_do_what_it_does_and_no_more(resources: Any) -> None:
         ),
         "Trace": (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], '"*"'),
     }
-    condition, statement, otherwise = secret["Fn::If"]
-    assert (condition, otherwise) == ("UseDatabaseSecret", {"Ref": "AWS::NoValue"})
-    assert statement["Action"] == "secretsmanager:GetSecretValue"
-    assert statement["Resource"] == ROLE_SECRET
-    condition, statement, otherwise = network["Fn::If"]
-    assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
-    assert all(action.startswith("ec2:") and "*" not in action for action in statement["Action"])
-    assert "ManagedPolicyArns" not in properties(resources, "EventServiceRole")
+    assert properties(resources, "EventServiceRole")["ManagedPolicyArns"] == managed_policy("FunctionAccess")
+
+
+def test_the_functions_read_one_secret_and_never_that_of_the_owner(resources: Any) -> None:
+    """An existing secret may be encrypted with a key of the account: only Secrets Manager may use it for them."""
+    secret, key, *_ = properties(resources, "FunctionAccess")["PolicyDocument"]["Statement"]
+    assert secret["Action"] == "secretsmanager:GetSecretValue"
+    existing = {"Fn::ImportValue": {"Fn::Sub": "${ExistingDatabase}-SecretArn"}}
+    assert secret["Resource"] == {"Fn::If": ["CreateDatabase", {"Ref": "DatabaseRoleSecret"}, existing]}
+    condition, statement, _ = key["Fn::If"]
+    assert (condition, statement["Action"]) == ("UseExistingDatabase", "kms:Decrypt")
+    assert statement["Resource"] == {"Fn::ImportValue": {"Fn::Sub": "${ExistingDatabase}-SecretKeyArn"}}
+    via = "secretsmanager.${AWS::Region}.${AWS::URLSuffix}"
+    assert statement["Condition"] == {"StringEquals": {"kms:ViaService": {"Fn::Sub": via}}}
+
+
+@pytest.mark.parametrize("policy", ["FunctionAccess", "OperationsAccess"])
+def test_lambda_may_attach_the_functions_to_the_vpc_and_their_code_may_not(resources: Any, policy: str) -> None:
+    """The code could otherwise delete any free interface of the account."""
+    allow, deny = (
+        each["Fn::If"][1]
+        for each in properties(resources, policy)["PolicyDocument"]["Statement"]
+        if each.get("Fn::If", [""])[0] == "InVpc"
+    )
+    assert (allow["Effect"], deny["Effect"]) == ("Allow", "Deny")
+    assert all(action.startswith("ec2:") and "*" not in action for action in allow["Action"])
+    assert deny["Action"] == allow["Action"]
+    functions = "arn:${AWS::Partition}:lambda:*:${AWS::AccountId}:function:*"
+    assert deny["Condition"] == {"ArnLike": {"lambda:SourceFunctionArn": {"Fn::Sub": functions}}}
 
 
 def test_the_read_api_may_read_the_event_store_and_no_more(resources: Any) -> None:
@@ -71,9 +94,11 @@ def test_only_signed_requests_of_this_account_reach_the_read_api(resources: Any)
 def test_nothing_else_brings_a_role_or_a_policy(resources: Any) -> None:
     """SAM would add a role with rights on every queue if the function had none."""
     types = [resource["Type"] for resource in resources.values()]
-    assert types.count("AWS::IAM::Role") == 5  # one each for the functions and the proxy
-    assert types.count("AWS::IAM::Policy") == types.count("AWS::IAM::ManagedPolicy") == 0
-    assert properties(resources, "MigrationFunction")["Role"] == {"Fn::GetAtt": ["MigrationRole", "Arn"]}
+    # One each for the five functions, the proxy, API Gateway's log and CodeDeploy.
+    assert types.count("AWS::IAM::Role") == 8
+    assert types.count("AWS::IAM::Policy") == 0
+    assert types.count("AWS::IAM::ManagedPolicy") == 2
+    assert properties(resources, "OperationsFunction")["Role"] == {"Fn::GetAtt": ["OperationsRole", "Arn"]}
     assert properties(resources, "EventServiceFunction")["Role"] == {"Fn::GetAtt": ["EventServiceRole", "Arn"]}
     assert properties(resources, "SweeperFunction")["Role"] == {"Fn::GetAtt": ["SweeperRole", "Arn"]}
     assert properties(resources, "ReadApiFunction")["Role"] == {"Fn::GetAtt": ["ReadApiRole", "Arn"]}
@@ -103,8 +128,11 @@ def test_topics_are_encrypted_and_closed_to_others(resources: Any) -> None:
 
 def test_a_star_has_its_reason_next_to_it() -> None:
     """On its line, unless it is that of a denial."""
-    lines = TEMPLATE.read_text().splitlines()
-    stars = [number for number, line in enumerate(lines) if re.search(r'(Resource|Principal|AWS): ?"\*"|"\*" \}', line)]
-    assert stars
-    for number in stars:
-        assert "#" in lines[number] or "Effect: Deny" in lines[number - 1], number + 1
+    found = 0
+    for template in ALL_TEMPLATES:
+        lines = template.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if re.search(r'(Resource|Principal|AWS): ?"\*"|"\*" \}', line):
+                found += 1
+                assert "#" in line or "Effect: Deny" in lines[number - 1], (template.name, number + 1)
+    assert found

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from tests.support.aws import Aws
 from tests.support.dead_letters import make_letters
 from tests.support.messages import CREATED, legacy, raw
 from tests.support.proxies.tls import make_certificate, tls_before
-from tests.template.conftest import TEMPLATE
-from tests.template.resolver import broken_rules, references, resolve
+from tests.template.conftest import ALL_TEMPLATES, EXISTING
+from tests.template.resolver import broken_rules, deployed, references, resolve
 from tests.template.wire import recording
 
 MASTER, FUNCTION, SCHEDULER = "event_service_master", "event_service", "notification_scheduler"
@@ -47,6 +47,14 @@ _ATTACH = (
 )
 
 
+_COMMANDS = "the commands call it: docs/rebuild.md, docs/erasure.md, `migrate --adopt`"
+_OPERATIONS = (
+    *("DescribeTable", "Scan"),
+    *("GetItem", "PutItem", "UpdateItem", "Query"),
+    *("PartiQLInsert", "BatchGetItem"),
+)
+
+
 _TRACING = {(action, "*"): _TRACE for action in ("xray:PutTraceSegments", "xray:PutTelemetryRecords")}
 
 
@@ -63,40 +71,45 @@ PLATFORM: dict[str, dict[tuple[str, str], str]] = {
         **log("EventServiceLogGroup"),
         **{(action, "*"): _VPC for action in _ATTACH},
     },
-    "MigrationRole": {**log("MigrationLogGroup"), **{(action, "*"): _VPC for action in _ATTACH}},
+    "OperationsRole": {
+        **log("OperationsLogGroup"),
+        **{(action, "*"): _VPC for action in _ATTACH},
+        **{(f"dynamodb:{action}", "EventStoreTable"): _COMMANDS for action in _OPERATIONS},
+        ("dynamodb:Query", "EventStoreTable/index/by-user"): _COMMANDS,
+    },
     "SweeperRole": {**_TRACING, **log("SweeperLogGroup"), **{(action, "*"): _VPC for action in _ATTACH}},
     "ReadApiRole": log("ReadApiLogGroup") | _TRACING,
     "DatabaseProxyRole": {("secretsmanager:GetSecretValue", "DatabaseRoleSecret"): "the proxy logs in with it"},
+    "ProtectionRole": {
+        ("rds:ModifyDBInstance", "Database.DBInstanceArn"): "the code in the template switches deletion protection",
+        **log("ProtectionLogGroup"),
+    },
+    "ApiGatewayLogRole": {},
 }
 
 
 GIVEN = {
     "nothing": {},
+    "production": {"Environment": "prod", "AlarmEmail": "night@example.com"},
     "an existing VPC, database and topics": {
-        "VpcId": "vpc-1",
-        "VpcSubnetIds": "subnet-1,subnet-2",
-        "VpcSecurityGroupIds": "sg-1",
-        "DatabaseHost": "db.example.com",
-        "DatabaseSecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:db",
+        "ExistingNetwork": "ours",
+        "ExistingDatabase": "ours",
         "EventTopicArn": "arn:aws:sns:us-east-1:123456789012:events",
         "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
     },
-    "a proxy": {"UseDatabaseProxy": "true"},
+    "an existing VPC": {"ExistingNetwork": "ours"},
+    "an existing database that is reachable from outside of a VPC": {"ExistingDatabase": "ours"},
+    "a topic in another region": {"EventTopicArn": "arn:aws:sns:eu-west-1:123456789012:events"},
+    "provisioned pollers": {"ProvisionedPollers": "2"},
     "a URL": {"DatabaseUrl": "postgresql://localhost/db"},
 }
 
 
 @pytest.fixture(scope="module")
-def transformed_source() -> Any:
-    """The template as it is written, with the short forms of functions as long ones."""
-    return yaml_parse(TEMPLATE.read_text())
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres(server_directories: Callable[[], Path]) -> Iterator[Postgres]:
     """A server that asks for passwords, as RDS does."""
     access = "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-    with running_postgres(tmp_path_factory.mktemp("own") / "postgres", access) as server:
+    with running_postgres(server_directories() / "postgres", access) as server:
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute(f"CREATE ROLE {MASTER} LOGIN CREATEROLE PASSWORD 'first'".encode())
             connection.execute(f"CREATE DATABASE events OWNER {MASTER}".encode())
@@ -167,7 +180,6 @@ def environment(
 
 def test_each_role_allows_what_its_function_does_and_no_more(
     stack: Stack,
-    transformed_source: Any,
     names: dict[str, str],
     secrets: dict[str, str],
     environment: str,
@@ -178,7 +190,7 @@ def test_each_role_allows_what_its_function_does_and_no_more(
     with recording(stack.endpoint_url) as wire:
         monkeypatch.setenv("AWS_ENDPOINT_URL", wire.url)
         assert deployment.lambda_handler({}, None)["Status"] == "SUCCESS"
-        used["MigrationRole"] = wire.take_actions()
+        used["OperationsRole"] = wire.take_actions()
 
         monkeypatch.setenv("DATABASE_SECRET_ARN", secrets["DatabaseRoleSecret"])
         records = [raw(legacy(itemId=item), CREATED) | {"messageId": item} for item in ("one", "two")]
@@ -204,9 +216,13 @@ def test_each_role_allows_what_its_function_does_and_no_more(
         for path in ("/items/reminder/one/events", "/items/reminder/one", "/users/user-a/events"):
             assert api.lambda_handler(proxy_event(path, api_paths()), None)["statusCode"] == 200
         used["ReadApiRole"] = wire.take_actions()
-    used["DatabaseProxyRole"] = set()  # no code of ours has it
+    used |= {
+        "DatabaseProxyRole": set(),
+        "ProtectionRole": set(),
+        "ApiGatewayLogRole": set(),
+    }  # none of our code has them
 
-    roles = allowed(resolve(transformed_source, {"UseDatabaseProxy": "true"}))
+    roles = allowed(deployed({}, UseDatabaseProxy="true"))
     assert roles.keys() == used.keys() == PLATFORM.keys()
     for role, actions in roles.items():
         ours = {(action, names[resource]) for action, resource in used[role]}
@@ -222,18 +238,17 @@ def may_not_read_the_tables() -> None:
 
 
 def allowed(template: Any) -> dict[str, set[tuple[str, str]]]:
-    """Return what each role allows, as (action, resource)."""
+    """Return what each role allows, as (action, resource), in its own policies and in the stack's managed ones."""
     roles: dict[str, set[tuple[str, str]]] = {}
     for name, resource in template["Resources"].items():
         if resource["Type"] != "AWS::IAM::Role":
             continue
-        assert "ManagedPolicyArns" not in resource["Properties"]
-        statements = [
-            statement
-            for policy in resource["Properties"]["Policies"]
-            for statement in policy["PolicyDocument"]["Statement"]
+        managed = [each["Ref"] for each in resource["Properties"].get("ManagedPolicyArns", []) if "Ref" in each]
+        documents = [
+            *(policy["PolicyDocument"] for policy in resource["Properties"].get("Policies", [])),
+            *(template["Resources"][policy]["Properties"]["PolicyDocument"] for policy in managed),
         ]
-        assert {statement["Effect"] for statement in statements} == {"Allow"}
+        statements = [each for document in documents for each in document["Statement"] if each["Effect"] == "Allow"]
         roles[name] = {
             (action, named(target))
             for statement in statements
@@ -261,24 +276,29 @@ def named(target: Any) -> str:
 
 def test_an_asterisk_has_its_reason_beside_it() -> None:
     """In a comment on the line, or right above its statement."""
-    lines = TEMPLATE.read_text().splitlines()
-    for number, line in enumerate(lines):
-        if re.search(r"""Resource: ["']?\*["']?""", line):
-            above = lines[max(number - 12, 0) : number + 1]
-            assert any("#" in each for each in above), f"line {number + 1}: {line.strip()}"
+    for template in ALL_TEMPLATES:
+        lines = template.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if re.search(r"""Resource: ["']?\*["']?""", line):
+                above = lines[max(number - 12, 0) : number + 1]
+                assert any("#" in each for each in above), f"{template.name}, line {number + 1}: {line.strip()}"
 
 
 @pytest.mark.parametrize("given", GIVEN)
-def test_nothing_refers_to_what_is_not_made(transformed_source: Any, given: str) -> None:
+def test_nothing_refers_to_what_is_not_made(given: str) -> None:
     """Whatever the parameters, each resource and output refers to resources that are there."""
-    resolved = resolve(transformed_source, GIVEN[given])
-    outputs = {name: output for name, output in resolved["Outputs"].items() if "Condition" not in output}
-    there = resolved["Resources"].keys() | transformed_source["Parameters"].keys()
-    for name, part in (resolved["Resources"] | outputs).items():
+    resolved = deployed(GIVEN[given])
+    there = resolved["Resources"].keys() | _parameters()
+    for name, part in (resolved["Resources"] | resolved["Outputs"]).items():
         missing = {each for each in references(part) if each not in there and not each.startswith("AWS::")}
         # SAM makes these of a function, of its events and of an API.
         missing -= {each for each in missing if each.endswith((".Version", "FunctionRecords", "Stage"))}
+        missing -= {"MonitoringStack"}  # merged into the rest
         assert not missing, name
+
+
+def _parameters() -> set[str]:
+    return {name for template in ALL_TEMPLATES for name in yaml_parse(template.read_text())["Parameters"]}
 
 
 @pytest.mark.parametrize(
@@ -288,40 +308,73 @@ def test_nothing_refers_to_what_is_not_made(transformed_source: Any, given: str)
         (
             "an existing VPC, database and topics",
             ["EventServiceFunction", "DatabaseSchema"],
-            ["Vpc", "Database", "EventTopic", "AlarmTopic", "DatabaseProxy"],
+            ["Vpc", "Database", "EventTopic", "AlarmTopic", "DatabaseProxy", "DatabaseProtection"],
         ),
-        ("a proxy", ["Vpc", "Database", "DatabaseProxy"], []),
+        ("an existing VPC", ["Database", "DatabaseProtection"], ["Vpc", "SnsEndpoint"]),
         ("a URL", ["EventServiceFunction", "DatabaseSchema"], ["Vpc", "Database", "DatabaseRoleSecret"]),
     ],
 )
-def test_what_is_made_follows_from_what_is_given(
-    transformed_source: Any, given: str, there: list[str], absent: list[str]
-) -> None:
+def test_what_is_made_follows_from_what_is_given(given: str, there: list[str], absent: list[str]) -> None:
     """What exists already is used."""
-    made = resolve(transformed_source, GIVEN[given])["Resources"].keys()
+    made = deployed(GIVEN[given])["Resources"].keys()
     assert not set(there) - made
     assert not made & set(absent)
 
 
 @pytest.mark.parametrize("given", GIVEN)
-def test_what_belongs_together_may_be_given_together(transformed_source: Any, given: str) -> None:
+def test_what_belongs_together_may_be_given_together(source: Any, given: str) -> None:
     """No rule refuses it."""
-    assert broken_rules(transformed_source, GIVEN[given]) == set()
+    assert broken_rules(source, GIVEN[given]) == set()
 
 
 @pytest.mark.parametrize(
     ("given", "rule"),
     [
-        ({"DatabaseHost": "db.example.com"}, "AnExistingDatabaseIsGivenWhole"),
-        ({"DatabaseSecretArn": "arn:secret"}, "ASecretIsThatOfAnExistingDatabase"),
-        ({"DatabaseMasterSecretArn": "arn:secret"}, "AMasterIsThatOfAnExistingDatabase"),
-        ({"DatabasePort": "6432"}, "ADatabaseOfTheStackHasTheUsualPort"),
-        ({"VpcId": "vpc-1"}, "AnExistingVpcIsGivenWhole"),
-        ({"VpcId": "vpc-1", "VpcSubnetIds": "subnet-1"}, "AnExistingVpcIsGivenWhole"),
-        ({"VpcSubnetIds": "subnet-1,subnet-2"}, "SubnetsAreThoseOfAnExistingVpc"),
-        ({"VpcSecurityGroupIds": "sg-1"}, "SubnetsAreThoseOfAnExistingVpc"),
+        ({"Environment": "prod"}, "AlarmsOfProductionReachSomebody"),
+        ({"AlarmEmail": "a@example.com", "AlarmTopicArn": "arn:topic"}, "AlarmsGoToOneTopic"),
+        ({"ProvisionedPollers": "1"}, "PollersAreTwoOrMore"),
     ],
 )
-def test_what_belongs_together_is_asked_for_together(transformed_source: Any, given: dict[str, str], rule: str) -> None:
+def test_what_cannot_work_is_refused(source: Any, given: dict[str, str], rule: str) -> None:
     """CloudFormation says so before it makes anything."""
-    assert broken_rules(transformed_source, given) == {rule}
+    assert broken_rules(source, given) == {rule}
+
+
+@pytest.mark.parametrize(
+    ("given", "rules"),
+    [
+        ({"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2", "SecurityGroupIds": "sg-1"}, set()),
+        ({"DatabaseHost": "db.example.com", "SecretArn": "arn:secret", "OwnerSecretArn": "arn:owner"}, set()),
+        ({"VpcId": "vpc-1"}, {"AVpcIsNamedWhole"}),
+        ({"VpcId": "vpc-1", "SubnetIds": "subnet-1"}, {"AVpcIsNamedWhole"}),
+        ({"SubnetIds": "subnet-1,subnet-2"}, {"SubnetsAreThoseOfAVpc"}),
+        ({"SecurityGroupIds": "sg-1"}, {"SubnetsAreThoseOfAVpc"}),
+        ({"DatabaseHost": "db.example.com"}, {"ADatabaseIsNamedWhole"}),
+        ({"SecretArn": "arn:secret"}, {"ASecretIsThatOfADatabase"}),
+        ({"OwnerSecretArn": "arn:secret"}, {"ASecretIsThatOfADatabase"}),
+    ],
+)
+def test_what_exists_is_named_whole(given: dict[str, str], rules: set[str]) -> None:
+    """A VPC with its subnets and groups, a database with its secret."""
+    assert broken_rules(yaml_parse(EXISTING.read_text()), given) == rules
+
+
+@pytest.mark.parametrize("given", ["an existing VPC", "an existing VPC, database and topics"])
+def test_what_is_imported_is_exported(given: str) -> None:
+    """By a stack of infra/existing.yaml that names both."""
+    named = {"VpcId": "vpc-1", "SubnetIds": "s", "SecurityGroupIds": "g", "DatabaseHost": "h", "SecretArn": "s"}
+    exported = resolve(yaml_parse(EXISTING.read_text()), named)["Outputs"]
+    names = {each["Export"]["Name"]["Fn::Sub"].replace("${AWS::StackName}", "ours") for each in exported.values()}
+    imported = set(_imports(deployed(GIVEN[given])))
+    assert imported
+    assert imported <= names
+
+
+def _imports(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "Fn::ImportValue" in value:
+            yield re.sub(r"\$\{Existing\w+\}", "ours", value["Fn::ImportValue"]["Fn::Sub"])
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _imports(each)

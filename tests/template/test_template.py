@@ -6,24 +6,31 @@ from typing import Any
 
 import pytest
 
-from tests.template.conftest import ROLE_SECRET, TEMPLATE
-from tests.template.resolver import properties
+from tests.template.conftest import ALL_TEMPLATES, TEMPLATE
+from tests.template.resolver import properties, settings
 
-ALARM_ACTIONS = [{"Fn::If": ["CreateAlarmTopic", {"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicArn"}]}]
+
+def setting(name: str) -> Any:
+    return {"Fn::FindInMap": ["Settings", {"Ref": "Environment"}, name]}
+
+
+def of_the_database(output: str) -> Any:
+    value = {"Fn::GetAtt": ["DatabaseStack", f"Outputs.{output}"]}
+    return {"Fn::If": ["UseDatabaseSecret", value, {"Ref": "AWS::NoValue"}]}
 
 
 def test_cfn_lint_finds_nothing() -> None:
-    """For every region it knows."""
-    command = [str(Path(sys.executable).with_name("cfn-lint")), str(TEMPLATE)]
+    """In any of the templates."""
+    command = [str(Path(sys.executable).with_name("cfn-lint")), *map(str, ALL_TEMPLATES)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, "")
 
 
 def test_failed_records_go_to_a_dead_letter_queue_that_outlives_the_stack(resources: Any) -> None:
-    """After a number of tries that is a parameter; both queues keep messages for 14 days."""
+    """After a number of tries; both queues keep messages for 14 days."""
     policy = properties(resources, "EventQueue")["RedrivePolicy"]
     assert policy["deadLetterTargetArn"] == {"Fn::GetAtt": ["EventDeadLetterQueue", "Arn"]}
-    assert policy["maxReceiveCount"] == {"Ref": "MaxReceiveCount"}
+    assert policy["maxReceiveCount"] == setting("MaxReceiveCount")
     assert resources["EventDeadLetterQueue"]["DeletionPolicy"] == "Retain"
     for queue in ("EventQueue", "EventDeadLetterQueue"):
         assert properties(resources, queue)["MessageRetentionPeriod"] == 14 * 24 * 3600
@@ -37,32 +44,29 @@ def test_the_queue_hides_a_record_six_times_as_long_as_the_function_may_take(res
 
 
 def test_the_event_source_mapping_reports_partial_failures(resources: Any) -> None:
-    """Without it one bad record would bring its whole batch back; size, window and concurrency are parameters."""
-    assert properties(resources, "EventServiceFunctionRecords") == {
-        "BatchSize": {"Ref": "BatchSize"},
-        "EventSourceArn": {"Fn::GetAtt": ["EventQueue", "Arn"]},
-        "FunctionName": {"Ref": "EventServiceFunction"},
-        "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        "MetricsConfig": {"Metrics": ["EventCount"]},
-        "MaximumBatchingWindowInSeconds": {"Ref": "BatchWindowSeconds"},
-        "ScalingConfig": {"MaximumConcurrency": {"Ref": "MaximumConcurrency"}},
-    }
+    """Without it one bad record would bring its whole batch back."""
+    mapping = properties(resources, "EventServiceFunctionRecords")
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["EventSourceArn"] == {"Fn::GetAtt": ["EventQueue", "Arn"]}
+    assert mapping["BatchSize"] == setting("BatchSize")
+    assert mapping["MaximumBatchingWindowInSeconds"] == setting("BatchWindowSeconds")
 
 
 def test_a_batch_that_waits_and_then_runs_is_done_well_before_its_records_show_again(
     source: Any, resources: Any
 ) -> None:
     """While the window fills, the records it has wait invisibly: it leaves time for the function and one retry."""
-    window = source["Parameters"]["BatchWindowSeconds"]["MaxValue"]
+    window = settings(source, "prod")["BatchWindowSeconds"]
     timeout = properties(resources, "EventServiceFunction")["Timeout"]
     assert window + 2 * timeout < properties(resources, "EventQueue")["VisibilityTimeout"]
 
 
-def test_the_parameters_of_a_batch_are_what_lambda_takes(source: Any) -> None:
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_the_settings_of_a_batch_are_what_lambda_takes(source: Any, environment: str) -> None:
     """Batches above 10 need a window; concurrency is limited to 2 to 1,000."""
     parameters = source["Parameters"]
-    assert parameters["BatchWindowSeconds"]["MinValue"] >= 1
-    assert parameters["BatchSize"]["MaxValue"] <= 10_000
+    assert settings(source, environment)["BatchWindowSeconds"] >= 1
+    assert settings(source, environment)["BatchSize"] <= 1000
     assert (parameters["MaximumConcurrency"]["MinValue"], parameters["MaximumConcurrency"]["MaxValue"]) == (2, 1000)
 
 
@@ -75,6 +79,7 @@ def test_the_event_store_is_what_the_contract_says(resources: Any) -> None:
     assert [key["AttributeName"] for key in index["KeySchema"]] == ["userId", "sk"]
     assert index["Projection"] == {"ProjectionType": "ALL"}
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiresAt", "Enabled": True}
+    assert table["DeletionProtectionEnabled"] is True
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert resources["EventStoreTable"]["DeletionPolicy"] == "Retain"
@@ -89,16 +94,20 @@ def test_the_function_runs_on_the_target_of_the_build(source: Any, resources: An
     assert function["Architectures"] == [{"Fn::FindInMap": ["Target", "Package", "Architecture"]}]
     assert len(function["Layers"]) == 1
     package = source["Mappings"]["Target"]["Package"]
-    assert package == {"Runtime": "python3.13", "Architecture": "arm64", "Makefile": "layers/targets/aws"}
+    assert (package["Runtime"], package["Architecture"], package["Makefile"]) == (
+        "python3.13",
+        "arm64",
+        "layers/targets/aws",
+    )
 
 
-@pytest.mark.parametrize("name", ["EventServiceFunction", "MigrationFunction", "SweeperFunction"])
+@pytest.mark.parametrize("name", ["EventServiceFunction", "OperationsFunction", "SweeperFunction"])
 def test_the_functions_join_the_vpc_that_is_created_or_given(resources: Any, name: str) -> None:
     """And none where there is neither."""
     condition, network, otherwise = properties(resources, name)["VpcConfig"]["Fn::If"]
     assert (condition, otherwise) == ("InVpc", {"Ref": "AWS::NoValue"})
-    assert network["SubnetIds"]["Fn::If"][::2] == ["CreateVpc", {"Ref": "VpcSubnetIds"}]
-    assert network["SecurityGroupIds"]["Fn::If"][::2] == ["CreateVpc", {"Ref": "VpcSecurityGroupIds"}]
+    for key in ("SubnetIds", "SecurityGroupIds"):
+        assert network[key] == {"Fn::Split": [",", {"Fn::GetAtt": ["DatabaseStack", f"Outputs.{key}"]}]}
 
 
 def test_the_vpc_has_no_way_to_the_internet(resources: Any) -> None:
@@ -119,8 +128,7 @@ def test_the_database_is_private_encrypted_backed_up_and_outlives_the_stack(reso
     assert database["StorageEncrypted"] is True
     assert database["PubliclyAccessible"] is False
     assert database["ManageMasterUserPassword"] is True
-    assert database["BackupRetentionPeriod"] == {"Ref": "DatabaseBackupDays"}
-    assert database["DeletionProtection"] == {"Ref": "DatabaseDeletionProtection"}
+    assert database["BackupRetentionPeriod"] == setting("BackupDays")
     parameters = properties(resources, "DatabaseParameters")["Parameters"]
     assert parameters["rds.force_ssl"] == "1"
     assert parameters["log_error_verbosity"] == "terse"  # an error's details quote rows
@@ -134,7 +142,7 @@ def test_the_schema_is_there_before_the_first_record(resources: Any) -> None:
     assert resources[version]["Type"] == "AWS::Lambda::Version"
     assert (
         properties(resources, "DatabaseSchema")["ServiceTimeout"]
-        > properties(resources, "MigrationFunction")["Timeout"]
+        > properties(resources, "OperationsFunction")["Timeout"]
     )
 
 
@@ -145,7 +153,8 @@ def test_the_schema_is_there_before_the_first_record(resources: Any) -> None:
         "EventDeadLetterQueue",
         "EventStoreTable",
         "EventServiceLogGroup",
-        "MigrationLogGroup",
+        "OperationsLogGroup",
+        "ReadApiAccessLogGroup",
         "SweeperLogGroup",
     ],
 )
@@ -178,7 +187,9 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         "DatabaseMasterSecret",
         "DatabaseSchedulerSecret",
         "EventDeadLetterQueueArn",
-        "MigrationFunctionName",
+        "OperationsFunctionName",
+        "OperationsLogGroupName",
+        "ReadApiAccessLogGroupName",
         "PrivateSubnetIds",
         "VpcId",
         "EventTopicArn",
@@ -208,16 +219,12 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
         ("REJECTED_TOPIC_ARN", {"Ref": "RejectedTopic"}),
         ("POWERTOOLS_SERVICE_NAME", {"Ref": "AWS::StackName"}),
         ("POWERTOOLS_METRICS_NAMESPACE", "EventService"),
-        ("POWERTOOLS_LOG_LEVEL", {"Ref": "LogLevel"}),
+        ("POWERTOOLS_LOG_LEVEL", setting("LogLevel")),
         ("DATABASE_URL", {"Fn::If": ["UseDatabaseUrl", {"Ref": "DatabaseUrl"}, {"Ref": "AWS::NoValue"}]}),
-        ("DATABASE_SECRET_ARN", {"Fn::If": ["UseDatabaseSecret", ROLE_SECRET, {"Ref": "AWS::NoValue"}]}),
-        *(
-            (variable, {"Fn::If": ["UseDatabaseSecret", {"Ref": parameter}, {"Ref": "AWS::NoValue"}]})
-            for variable, parameter in [
-                ("DATABASE_PORT", "DatabasePort"),
-                ("DATABASE_NAME", "DatabaseName"),
-            ]
-        ),
+        ("DATABASE_SECRET_ARN", of_the_database("SecretArn")),
+        ("DATABASE_PORT", of_the_database("Port")),
+        ("DATABASE_NAME", of_the_database("Name")),
+        ("DATABASE_CERTIFICATES", of_the_database("Certificates")),
     ],
 )
 def test_the_environment_is_that_of_the_contract(resources: Any, variable: str, value: Any) -> None:
@@ -227,7 +234,7 @@ def test_the_environment_is_that_of_the_contract(resources: Any, variable: str, 
 
 def test_the_log_is_kept_for_a_limited_time(resources: Any) -> None:
     """In a group that the stack made, not in one that Lambda makes without a limit."""
-    assert properties(resources, "EventServiceLogGroup")["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert properties(resources, "EventServiceLogGroup")["RetentionInDays"] == setting("LogRetentionDays")
     logging = properties(resources, "EventServiceFunction")["LoggingConfig"]
     assert logging == {"LogGroup": {"Ref": "EventServiceLogGroup"}}
 
@@ -236,11 +243,10 @@ def test_a_dead_letter_raises_the_alarm(resources: Any) -> None:
     """One is enough."""
     alarm = properties(resources, "DeadLetterAlarm")
     assert alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"
-    assert alarm["Dimensions"] == [
-        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["EventDeadLetterQueue", "QueueName"]}}
-    ]
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Ref": "DeadLetterQueueName"}}]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
-    assert alarm["AlarmActions"] == ALARM_ACTIONS
+    queue = {"Fn::GetAtt": ["EventDeadLetterQueue", "QueueName"]}
+    assert properties(resources, "MonitoringStack")["Parameters"]["DeadLetterQueueName"] == queue
 
 
 def test_every_parameter_is_described_and_belongs_to_a_group(source: Any) -> None:
@@ -250,6 +256,12 @@ def test_every_parameter_is_described_and_belongs_to_a_group(source: Any) -> Non
     assert all(parameter["Description"] for parameter in source["Parameters"].values())
 
 
+def test_a_guided_deployment_asks_at_most_twelve_questions(source: Any) -> None:
+    """SAM asks for every parameter, and each has a default."""
+    assert len(source["Parameters"]) <= 12
+    assert all("Default" in parameter for parameter in source["Parameters"].values())
+
+
 def test_a_guided_deployment_gets_past_every_parameter(source: Any) -> None:
     """SAM asks for a hidden one without offering its default, and takes no empty answer."""
     assert not [name for name, parameter in source["Parameters"].items() if parameter.get("NoEcho")]
@@ -257,5 +269,6 @@ def test_a_guided_deployment_gets_past_every_parameter(source: Any) -> None:
 
 def test_a_deployment_that_failed_can_be_tried_again(resources: Any) -> None:
     """A version that outlived its rollback would block one of the same code."""
-    (version,) = (each for each in resources.values() if each["Type"] == "AWS::Lambda::Version")
-    assert version["DeletionPolicy"] == "Delete"
+    versions = [each for each in resources.values() if each["Type"] == "AWS::Lambda::Version"]
+    assert len(versions) == 3
+    assert all(version["DeletionPolicy"] == "Delete" for version in versions)
