@@ -4,6 +4,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TEMPLATES := template.yaml infra/database.yaml infra/monitoring.yaml infra/existing.yaml
+# In an environment by itself, because it needs an older boto3.
+CHECKOV := $(VENV)/checkov
 BUNDLE := event_service/certificates/rds-global-bundle.pem
 # The first Python 3.11 or newer that runs; `make PYTHON=...` chooses another.
 PYTHON ?= $(shell for name in python3.13 python3.14 python3.12 python3.11 python3 python; do \
@@ -57,8 +60,10 @@ format: $(READY) ## Format the code
 build: $(READY) ## Build for AWS: the runtime and processor in template.yaml
 	$(BIN)/sam build
 
-validate: $(READY) ## Check the template
-	$(BIN)/sam validate --lint
+validate: $(READY) $(CHECKOV)/.ready ## Check the templates: cfn-lint, sam validate, checkov
+	$(BIN)/cfn-lint $(TEMPLATES)
+	set -e; for template in $(TEMPLATES); do $(BIN)/sam validate --lint --region us-east-1 --template "$$template"; done
+	$(CHECKOV)/bin/checkov --config-file .ci/checkov.yaml --file $(TEMPLATES)
 
 certificates: $(READY) ## Fetch AWS's current bundle of the certificate authorities of Amazon RDS, and list its regions
 	curl --fail --silent --show-error --output $(BUNDLE).new https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
@@ -70,13 +75,22 @@ lock: $(READY) ## Renew the lock files from pyproject.toml
 		pyproject.toml --group dev --output-file requirements.txt
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 		pyproject.toml --constraint requirements.txt --output-file layers/dependencies/requirements.txt
+	echo checkov | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-header - --output-file .ci/checkov.txt
 
 clean: ## Remove everything that was built or installed
 	rm -rf $(VENV) .aws-sam .local .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+$(CHECKOV)/.ready: .ci/checkov.txt $(READY)
+	@echo "installing checkov into $(CHECKOV) (once)"
+	@$(BIN)/uv venv --quiet --clear $(CHECKOV)
+	@$(BIN)/uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes --no-deps -r .ci/checkov.txt
+	@touch $@
+
 $(READY): requirements.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found: install one, or name it with make PYTHON=..." >&2; exit 1; }
+	@test ! -L $(VENV) || { echo "$(VENV) is a link: its packages belong to another checkout, and are not replaced" >&2; exit 1; }
 	@echo "installing the locked packages into $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements.txt

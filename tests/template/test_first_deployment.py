@@ -161,7 +161,8 @@ def test_names_are_short_enough_and_clash_with_nothing(resources: Any) -> None:
 
 def test_no_answer_can_replace_the_database(source: Any, resources: Any) -> None:
     """RDS makes a new, empty one for another name or other subnets."""
-    assert properties(resources, "Database")["DBName"] == "events"
+    name = {"Fn::FindInMap": ["Settings", {"Ref": "Environment"}, "DatabaseName"]}
+    assert properties(resources, "Database")["DBName"] == name
     assert "DatabaseName" not in source["Parameters"]
 
 
