@@ -1,7 +1,7 @@
 """Brings the database's schema up to date: `python -m event_service.migrate`.
 
-Applying the migrations twice, or twice at the same time, is harmless. The role of each secret that the environment names
-also gets its name, its password and its rights.
+Applying the migrations twice, or twice at the same time, is harmless. Afterwards, the roles whose secrets are named by
+DATABASE_ROLE_SECRET_ARN and DATABASE_SCHEDULER_SECRET_ARN get their names, passwords and rights.
 
 With --stack, the stack's operations function does this next to the data, and nothing but that name is needed here.
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(
         "migrate",
         __doc__,
-        "DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), DATABASE_ROLE_SECRET_ARN, DATABASE_SCHEDULER_SECRET_ARN",
+        "DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), DATABASE_*_SECRET_ARN",
     )
     parser.add_argument("--check", action="store_true", help="change nothing, and name the migrations that are missing")
     add_stack(parser)
