@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from event_service import console
 from event_service.adapters.postgres_errors import describe
 from event_service.config import ConfigurationError
+from event_service.deadline import Deadline
 from event_service.errors import CommandError, Unavailable
 
 _NEW_CREDENTIALS_NEEDED: Final = (
@@ -30,10 +31,32 @@ def make_parser(name: str, doc: str | None, environment: str = "") -> argparse.A
         description=description,
         epilog=details + (f"\nEnvironment: {environment}." if environment else ""),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 
-def make_patient_client(service: str) -> Any:
+def add_stack(parser: argparse.ArgumentParser) -> None:
+    """Add the option that runs a command where the data is (`remote.drive`)."""
+    parser.add_argument("--stack", metavar="NAME", help="run it in the operations function of this stack")
+
+
+def add_seconds(parser: argparse.ArgumentParser) -> None:
+    """Add the option that limits how long a command runs at a time (`deadline_of`)."""
+    parser.add_argument("--seconds", type=_seconds, metavar="N", help="stop after about N seconds, with exit status 75")
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError("is not a whole number of 0 or more")
+    return int(text)
+
+
+def deadline_of(options: argparse.Namespace) -> Deadline:
+    """Return when a command has to stop."""
+    return Deadline.never() if options.seconds is None else Deadline.after(options.seconds)
+
+
+def make_patient_client(service: str, read_seconds: float = 60, attempts: int = 10) -> Any:
     """Return an AWS client that waits and retries for minutes: no invocation ends here.
 
     Raises:
@@ -41,8 +64,14 @@ def make_patient_client(service: str) -> Any:
         botocore.exceptions.BotoCoreError: it names no region, or a profile that does not exist.
 
     """
-    retries = {"mode": "standard", "total_max_attempts": 10}
-    config = Config(connect_timeout=5, read_timeout=60, retries=retries, parameter_validation=False)  # type: ignore[arg-type]  # the stubs want their own dict
+    retries = {"mode": "standard", "total_max_attempts": attempts}
+    config = Config(
+        connect_timeout=5,
+        read_timeout=read_seconds,
+        retries=retries,  # type: ignore[arg-type]  # the stubs want their own dict
+        parameter_validation=False,
+        tcp_keepalive=True,
+    )
     try:
         return botocore.session.get_session().create_client(service, config=config)
     except ValueError as exc:

@@ -5,15 +5,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Final
 
-from event_service.errors import internal_error
+from event_service.errors import Paused, internal_error
+
+PAUSED: Final = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 def run(name: str, command: Callable[[], int], reason_of: Callable[[Exception], str | None] = lambda _: None) -> int:
     """Run a command and return its exit status: 2, with the reason as one line, if it raises.
 
     As in a shell, the status is 128 plus the signal's number after Ctrl-C, or if the reader of the output (`head`)
-    closed it. `reason_of` explains the exceptions that the command knows; None leaves an exception to this function.
+    closed it. It is `PAUSED` if the command's time was up. `reason_of` explains the exceptions that the command knows;
+    None leaves an exception to this function.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the terminal may not support Unicode
@@ -23,6 +27,8 @@ def run(name: str, command: Callable[[], int], reason_of: Callable[[Exception], 
     except KeyboardInterrupt:
         print(f"{name}: interrupted; run the same command again to resume", file=sys.stderr)
         return 128 + signal.SIGINT
+    except Paused:
+        return PAUSED
     except BrokenPipeError:
         _discard_output()
         return 128 + signal.SIGPIPE
@@ -42,4 +48,5 @@ def _reason(exc: Exception) -> str:
 
 def _discard_output() -> None:
     """Give the interpreter something to flush to at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not what the operations function collects
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

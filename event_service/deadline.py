@@ -1,5 +1,6 @@
 """How much time an invocation has left, and when to try again within it."""
 
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -20,6 +21,11 @@ class Deadline:
     def after(cls, seconds: float) -> "Deadline":
         """Return the deadline `seconds` from now."""
         return cls(time.monotonic() + seconds)
+
+    @classmethod
+    def never(cls) -> "Deadline":
+        """Return the deadline of work that may take as long as it needs."""
+        return cls(math.inf)
 
     def remaining(self) -> float:
         """Return the seconds left; 0 once it has passed."""

@@ -26,6 +26,10 @@ class CommandError(Exception):
     """A command cannot do what it was asked for; the message says why."""
 
 
+class Paused(Exception):
+    """A command has used up its time; the same command resumes the work."""
+
+
 class RecordError(Exception):
     """A record failed; the text is safe to log because it never holds a value of the event."""
 

@@ -113,7 +113,8 @@ def connection_parameters(settings: DatabaseSettings, secrets: SecretsClient) ->
         secret = json.loads(secrets().get_secret_value(SecretId=settings.secret_arn)["SecretString"])
         user, password = secret["username"], secret["password"]
     except (BotoCoreError, ClientError, KeyError, TypeError, ValueError) as exc:
-        raise DatabaseRefused(f"the secret of the database cannot be read: {type(exc).__name__}") from exc
+        reason = exc.response["Error"]["Code"] if isinstance(exc, ClientError) else type(exc).__name__
+        raise DatabaseRefused(f"the secret of the database cannot be read: {reason}") from exc
     return {
         "host": settings.host,
         "port": settings.port,

@@ -16,6 +16,7 @@ from event_service.errors import CommandError
 
 NOTIFICATIONS: Final = "notifications"
 SHADOW: Final = "rebuild_shadow"  # a second table, to compare notifications with
+BUSY: Final = "another rebuild or erasure is running"
 _LOCK: Final = 0x65767472  # any number that no other advisory lock in the database has
 _DIFFERENCES_NAMED: Final = 20
 # Not functions of the stored events: what the scheduler has queried, and what subscribers were told.
@@ -37,7 +38,7 @@ def exclusive_connection(settings: DatabaseSettings, secrets: SecretsClient) -> 
     with connect(settings, secrets) as guard, guard.transaction():
         guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         if guard.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone() != (True,):
-            raise CommandError("another rebuild or erasure is running")
+            raise CommandError(BUSY)
         with connect(settings, secrets) as connection:
             yield connection
 
@@ -69,13 +70,13 @@ class Difference:
 
 
 def create_shadow(connection: TimeLimitedConnection) -> None:
-    """Create the empty table that a comparison rebuilds into."""
-    drop_shadow(connection)
-    connection.execute(f"CREATE UNLOGGED TABLE {SHADOW} (LIKE {NOTIFICATIONS} INCLUDING ALL)")
+    """Create the empty table that a comparison rebuilds into, unless it exists."""
+    connection.execute("SET client_min_messages = warning")
+    connection.execute(f"CREATE UNLOGGED TABLE IF NOT EXISTS {SHADOW} (LIKE {NOTIFICATIONS} INCLUDING ALL)")
 
 
 def drop_shadow(connection: TimeLimitedConnection) -> None:
-    """Drop the table that a comparison rebuilds into: one that was killed leaves everybody's rows in it."""
+    """Drop the table that a comparison rebuilds into: one that was interrupted leaves everybody's rows in it."""
     connection.execute("SET client_min_messages = warning")
     connection.execute(f"DROP TABLE IF EXISTS {SHADOW}")
 

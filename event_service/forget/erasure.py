@@ -31,9 +31,11 @@ from event_service.adapters.event_items import (
 from event_service.adapters.postgres import TimeLimitedConnection
 from event_service.adapters.upkeep import NOTIFICATIONS, empty_row, merge, pending_facts, replace_pending, rows_of
 from event_service.codec.instants import format_instant, now
+from event_service.deadline import Deadline
 from event_service.domain.event import KNOWN_TYPES, Event, notification_id
 from event_service.domain.facts import fact_id, fact_of
 from event_service.domain.redaction import redact
+from event_service.errors import Paused
 from event_service.merging import announced_keys, merge_requests
 
 _ITEMS_PER_REPORT: Final = 1000
@@ -42,6 +44,8 @@ _ITEMS_PER_REPORT: Final = 1000
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """One person's data and where it is; `writes` False only counts what there is to erase.
+
+    At the deadline it pauses. Begun again, it reads everything again, and writes only what is left to write.
 
     `seen` counts what was looked at, by kind, and `personal` how much of it held personal data.
     """
@@ -52,6 +56,7 @@ class Erasure:
     connection: TimeLimitedConnection
     writes: bool
     retention_days: int = 0
+    deadline: Deadline = field(default_factory=Deadline.never)
     seen: Counter[str] = field(default_factory=Counter)
     personal: Counter[str] = field(default_factory=Counter)
 
@@ -62,6 +67,7 @@ def erase(task: Erasure) -> None:
     Raises:
         psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend was unavailable for
             long.
+        Paused: the deadline came first.
 
     """
     # Read before the facts, because a fact is stored before it leaves the outbox.
@@ -106,6 +112,7 @@ def _fact_pages(task: Erasure, notifications: Sequence[str]) -> Iterator[list[It
 def _pages(task: Erasure, *, value: str, **request: Any) -> Iterator[list[Item]]:
     request |= {"TableName": task.table, "ExpressionAttributeValues": {":value": {"S": value}}}
     while True:
+        _check_time(task)
         answer = task.client.query(**request)
         yield answer["Items"]
         if "LastEvaluatedKey" not in answer:
@@ -113,8 +120,14 @@ def _pages(task: Erasure, *, value: str, **request: Any) -> Iterator[list[Item]]
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
+def _check_time(task: Erasure) -> None:
+    if not task.deadline.remaining():
+        raise Paused
+
+
 def _erase_item(task: Erasure, item: Item, kind: str) -> Item | None:
     """Erase what is personal in an item and return what is left; if it cannot be read, nothing is erased."""
+    _check_time(task)
     try:
         left = emptied(item)
     except ITEM_ERRORS:
@@ -201,6 +214,7 @@ def _erase_rows(task: Erasure) -> None:
     """Empty the rows that no stored event has renewed: their events may have expired. Later events are ordinary."""
     kind = "notifications without stored events" if task.writes else "notifications"
     for row in rows_of(task.connection, task.user_id):
+        _check_time(task)
         task.seen[kind] += not task.writes
         if row.user_email is None and redact(row.data) == row.data:
             continue

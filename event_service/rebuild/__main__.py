@@ -6,7 +6,10 @@ decides here as there. Nothing is published, and nothing becomes due.
 
 Rows are written, never removed: --verify names those that no stored event accounts for.
 
-Exit status: 0 done, 1 --verify found differences, 2 the rebuild could not be done.
+With --stack, the stack's operations function does this next to the data, and nothing but that name is needed here.
+
+Exit status: 0 done, 1 --verify found differences, 2 the rebuild could not be done, 75 the time given with --seconds was
+up (run it again to resume).
 """
 
 import argparse
@@ -17,10 +20,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from event_service.adapters.upkeep import NOTIFICATIONS, Difference
-from event_service.cli import make_parser, make_patient_client, run
+from event_service.cli import add_seconds, add_stack, deadline_of, make_parser, make_patient_client, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.rebuild.progress import DEFAULT_SEGMENTS, Progress, RebuildJob
 from event_service.rebuild.rebuild import compare, rebuild
+from event_service.remote import drive
 
 _MOST: Final = 1000  # workers, or segments: more help nobody
 
@@ -30,16 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser(
         "rebuild", __doc__, "EVENT_STORE_TABLE, DATABASE_URL (or DATABASE_SECRET_ARN, _HOST, _NAME), AWS_*"
     )
-    parser.add_argument(
-        "--workers", type=_positive, default=min(os.cpu_count() or 1, 8), help="processes (%(default)s)"
-    )
+    workers = min(os.cpu_count() or 1, 8)
+    parser.add_argument("--workers", type=_positive, help=f"processes ({workers}); with --stack, it is always 1")
     parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
     parser.add_argument("--restart", action="store_true", help="begin again even if a rebuild was interrupted")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="change no notification, and report what would change")
     mode.add_argument("--verify", action="store_true", help="the same, and fail if there is any difference")
+    add_stack(parser)
+    add_seconds(parser)
     options = parser.parse_args(arguments)
-    return run("rebuild", lambda: _rebuild(options))
+    options.workers = options.workers or workers
+    return run("rebuild", lambda: _drive(options) if options.stack else _rebuild(options))
+
+
+def _drive(options: argparse.Namespace) -> int:
+    mode = ["--dry-run"] if options.dry_run else ["--verify"] if options.verify else []
+    command = ["rebuild", f"--segments={options.segments}", *mode]
+    return drive(options.stack, command, begin=["--restart"] if options.restart else [])
 
 
 def _positive(text: str) -> int:
@@ -56,8 +68,8 @@ def _rebuild(options: argparse.Namespace) -> int:
         options.workers,
         options.segments,
         options.restart,
+        deadline_of(options),
     )
-    started = time.monotonic()
     # DynamoDB counts the items about every six hours.
     report = _print_progress(make_patient_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])
     differences: list[Difference] = []
@@ -65,8 +77,7 @@ def _rebuild(options: argparse.Namespace) -> int:
         progress, differences = compare(job, report)
     else:
         progress = rebuild(job, report)
-    seconds = time.monotonic() - started
-    print(f"rebuild: {progress.events:,} events, {progress.refused:,} of them refused, in {seconds:.1f} s")
+    print(f"rebuild: {progress.events:,} events, {progress.refused:,} of them refused, in {progress.seconds:.1f} s")
     for difference in differences:
         more = difference.count - len(difference.ids)
         print(

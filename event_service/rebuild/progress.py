@@ -1,12 +1,13 @@
 """How far a rebuild has come, in PostgreSQL: after each page its position is stored, so that a new start resumes it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, LiteralString
 
 from event_service.adapters.postgres import TimeLimitedConnection
-from event_service.adapters.upkeep import NOTIFICATIONS
+from event_service.adapters.upkeep import NOTIFICATIONS, SHADOW, create_shadow, drop_shadow
 from event_service.config import DatabaseSettings
+from event_service.deadline import Deadline
 
 DEFAULT_SEGMENTS: Final = 4
 FACTS: Final = "facts"
@@ -17,7 +18,7 @@ EVENTS: Final = "events"
 class RebuildJob:
     """What to rebuild from what; a single worker works in this process, several in separate ones.
 
-    `restart` starts again even if an interrupted rebuild could be resumed.
+    `restart` starts again even if an interrupted rebuild could be resumed. At the deadline, it pauses.
     """
 
     database: DatabaseSettings
@@ -26,15 +27,20 @@ class RebuildJob:
     workers: int = 1
     segments: int = DEFAULT_SEGMENTS
     restart: bool = False
+    deadline: Deadline = field(default_factory=Deadline.never)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a rebuild has come: items scanned, events with an effect among them, and how many were refused."""
+    """How far a rebuild has come: items scanned, events with an effect among them, and how many were refused.
+
+    `seconds` is for how long it has been going on, interruptions included.
+    """
 
     scanned: int
     events: int
     refused: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +59,12 @@ def prepare(connection: TimeLimitedConnection, job: RebuildJob, phases: Sequence
 
     """
     with connection.transaction():
+        if job.target == SHADOW:
+            create_shadow(connection)
         # There is nothing to resume if another event store was read, the rows are gone, or everything was done.
         connection.execute(
             "DELETE FROM rebuild_progress AS p WHERE p.target = %s AND (p.source <> %s OR %s"
-            " OR p.relation <> pg_relation_filenode(p.target::regclass)"
+            " OR p.relation IS DISTINCT FROM pg_relation_filenode(to_regclass(p.target))"
             f" OR p.begun_at < now() - interval '1 day' OR NOT EXISTS (SELECT FROM {job.target})"
             " OR NOT EXISTS (SELECT FROM rebuild_progress AS o WHERE o.target = p.target AND NOT o.done))",
             (job.target, job.source, job.restart),
@@ -64,6 +72,9 @@ def prepare(connection: TimeLimitedConnection, job: RebuildJob, phases: Sequence
         begun = connection.execute("SELECT min(begun_at)::text FROM rebuild_progress WHERE target = %s", (job.target,))
         if (row := begun.fetchone()) and row[0]:
             return str(row[0])
+        if job.target == SHADOW:
+            drop_shadow(connection)
+            create_shadow(connection)
         if FACTS in phases:
             connection.execute("TRUNCATE rebuild_facts")
         connection.execute(
@@ -79,10 +90,12 @@ def progress_of(connection: TimeLimitedConnection, job: RebuildJob) -> Progress:
     """Return how far a rebuild has come."""
     row = connection.execute(
         "SELECT coalesce(sum(scanned) FILTER (WHERE phase = %s), 0)::bigint, coalesce(sum(events), 0)::bigint,"
-        " coalesce(sum(refused), 0)::bigint FROM rebuild_progress WHERE target = %s",
+        " coalesce(sum(refused), 0)::bigint,"
+        " coalesce(extract(epoch FROM clock_timestamp() - min(begun_at)), 0)::double precision"
+        " FROM rebuild_progress WHERE target = %s",
         (EVENTS, job.target),
     ).fetchone()
-    return Progress(*(row or (0, 0, 0)))
+    return Progress(*(row or (0, 0, 0, 0.0)))
 
 
 def segments_of(connection: TimeLimitedConnection, job: RebuildJob, phase: str) -> list[int]:

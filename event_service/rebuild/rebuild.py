@@ -15,14 +15,13 @@ from event_service.adapters.upkeep import (
     SHADOW,
     Difference,
     compare_with_shadow,
-    create_shadow,
     drop_shadow,
     exclusive_connection,
     pending_facts,
 )
 from event_service.cli import secrets_client
 from event_service.domain.facts import fact_id
-from event_service.errors import CommandError
+from event_service.errors import CommandError, Paused
 from event_service.rebuild.progress import (
     EVENTS,
     FACTS,
@@ -45,6 +44,7 @@ def rebuild(job: RebuildJob, report: Report = lambda _: None) -> Progress:
 
     Raises:
         CommandError: another rebuild, or an erasure, is running.
+        Paused: the job's deadline came first.
         psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend was unavailable
             for long.
 
@@ -56,19 +56,19 @@ def rebuild(job: RebuildJob, report: Report = lambda _: None) -> Progress:
 def compare(job: RebuildJob, report: Report = lambda _: None) -> tuple[Progress, list[Difference]]:
     """Rebuild into a second table and compare the two; the notifications stay as they are.
 
+    An interruption leaves the second table, for a comparison that resumes this one.
+
     Raises:
         The same as `rebuild`.
 
     """
     with exclusive_connection(job.database, secrets_client) as connection:
+        # What subscribers were told is not compared.
+        progress = _fill(connection, replace(job, target=SHADOW), (EVENTS,), report)
+        differences = compare_with_shadow(connection)
         clear(connection, SHADOW)
-        create_shadow(connection)
-        try:
-            # What subscribers were told is not compared.
-            progress = _fill(connection, replace(job, target=SHADOW), (EVENTS,), report)
-            return progress, compare_with_shadow(connection)
-        finally:
-            drop_shadow(connection)
+        drop_shadow(connection)
+        return progress, differences
 
 
 def _fill(connection: TimeLimitedConnection, job: RebuildJob, phases: tuple[str, ...], report: Report) -> Progress:
@@ -86,7 +86,8 @@ def _fill(connection: TimeLimitedConnection, job: RebuildJob, phases: tuple[str,
         stop()
         pool.shutdown(cancel_futures=True)
     total = progress_of(connection, job)
-    clear(connection, job.target)
+    if job.target != SHADOW:  # what was rebuilt is to be compared first
+        clear(connection, job.target)
     return total
 
 
@@ -94,7 +95,9 @@ def _scan(connection: TimeLimitedConnection, job: RebuildJob, phase: str, pool: 
     segments = segments_of(connection, job, phase)
     pending = {pool.submit(scan_segment, job, phase, segment, len(segments)) for segment in segments}
     while pending:
-        done, pending = wait(pending, timeout=1, return_when="FIRST_EXCEPTION")
+        done, pending = wait(pending, timeout=min(1, job.deadline.remaining()), return_when="FIRST_EXCEPTION")
         for each in done:
             each.result()
         report(progress_of(connection, job))
+        if pending and not job.deadline.remaining():
+            raise Paused

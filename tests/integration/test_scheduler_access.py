@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from event_service.config import DatabaseSettings
-from event_service.migrate.deployment import grant, grant_view
+from event_service.migrate.role import grant, grant_view
 from event_service.migrate.schema import migrate
 from local.stack import running_postgres
 from tests.support.proxies.tls import make_certificate, tls_before

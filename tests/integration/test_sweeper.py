@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from event_service.errors import RecordError
-from event_service.migrate.deployment import grant
+from event_service.migrate.role import grant
 from event_service.sweeper import lambda_handler
 from local.stack import Stack
 from tests.contract.interrupted import leave_behind, published, reminder

@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -17,7 +18,7 @@ from event_service import api, handler, sweeper
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
-from event_service.migrate import deployment
+from event_service.operations import handler as operations
 from local.api import proxy_event
 from local.api import resources as api_paths
 from local.stack import Postgres, Stack, running_postgres
@@ -187,9 +188,10 @@ def test_each_role_allows_what_its_function_does_and_no_more(
 ) -> None:
     """The calls are counted at work: migrating, handling new, repeated and rejected events, sweeping, reading."""
     used = {}
+    context = SimpleNamespace(get_remaining_time_in_millis=lambda: 60_000)
     with recording(stack.endpoint_url) as wire:
         monkeypatch.setenv("AWS_ENDPOINT_URL", wire.url)
-        assert deployment.lambda_handler({}, None)["Status"] == "SUCCESS"
+        assert operations.lambda_handler({"command": ["migrate"]}, context)["status"] == 0
         used["OperationsRole"] = wire.take_actions()
 
         monkeypatch.setenv("DATABASE_SECRET_ARN", secrets["DatabaseRoleSecret"])

@@ -88,10 +88,11 @@ def _passed_on(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _request(headers: dict[str, str], body: bytes) -> Request:
-    """Name a request: SNS's by the form field `Action`, all others by their target header."""
+    """Name a request: SNS's by the form field `Action`, Lambda's by having none, all others by their target header."""
     details = Details(headers, body)
     if "X-Amz-Target" not in headers:
-        return Request("sns", dict(parse_qsl(body.decode()))["Action"], details)
+        action = dict(parse_qsl(body.decode())).get("Action")
+        return Request("sns", action, details) if action else Request("lambda", "Invoke", details)
     service, _, operation = headers["X-Amz-Target"].rpartition(".")
     backend: Backend = "dynamodb" if service.startswith("DynamoDB") else "secretsmanager"
     return Request(backend, operation, details)

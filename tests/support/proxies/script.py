@@ -10,7 +10,7 @@ from typing import Generic, Literal, TypeVar
 
 Answer = TypeVar("Answer")
 
-Backend = Literal["dynamodb", "sns", "secretsmanager", "postgresql"]
+Backend = Literal["dynamodb", "sns", "secretsmanager", "lambda", "postgresql"]
 Mode = Literal["refuse", "drop the answer", "delay", "throttle", "error", "fail one entry", "kill before", "kill after"]
 _HANG_UP_SECONDS = 20
 
