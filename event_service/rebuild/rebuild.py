@@ -45,8 +45,7 @@ def rebuild(job: RebuildJob, report: Report = lambda _: None) -> Progress:
     Raises:
         CommandError: another rebuild, or an erasure, is running.
         Paused: the job's deadline came first.
-        psycopg.Error, botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError: a backend was unavailable
-            for long.
+        psycopg.Error, botocore.exceptions.ClientError, urllib3.exceptions.HTTPError: a backend was down for long.
 
     """
     with exclusive_connection(job.database, secrets_client) as connection:

@@ -33,13 +33,15 @@ def template() -> Any:
     return transformed_template({})
 
 
-def transformed_template(given: dict[str, str]) -> Any:
-    """Return what SAM makes of the template of the service."""
+def transformed_template(given: dict[str, str], **changed: dict[str, str]) -> Any:
+    """Return what SAM makes of the template of the service; `changed` has properties by resource."""
     parsed = yaml_parse(TEMPLATE.read_text())
     functions = ("EventServiceFunction", "OperationsFunction", "ReadApiFunction", "SweeperFunction")
     for name in (*functions, "DependenciesLayer"):
         properties = parsed["Resources"][name]["Properties"]
         properties["CodeUri" if "CodeUri" in properties else "ContentUri"] = "s3://bucket/key"
+    for name, properties in changed.items():
+        parsed["Resources"][name]["Properties"].update(properties)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_DEFAULT_REGION", "eu-west-1")
         return transform(parsed, given, NoManagedPolicies())

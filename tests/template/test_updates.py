@@ -70,6 +70,37 @@ def test_records_and_requests_go_to_the_version_that_the_alias_names(resources: 
     assert all("${ReadApiFunctionAliaslive}" in each for each in integrations)
 
 
+@pytest.mark.parametrize(
+    ("function", "given"),
+    [
+        ("EventServiceFunction", {"EventRetentionDays": "30"}),
+        ("EventServiceFunction", {"Environment": "prod"}),
+        ("EventServiceFunction", {"ExistingDatabase": "ours"}),
+        ("OperationsFunction", {"EventRetentionDays": "30"}),
+        ("OperationsFunction", {"ExistingDatabase": "ours"}),
+        ("ReadApiFunction", {"Environment": "prod"}),
+    ],
+    ids=str,
+)
+def test_a_changed_parameter_reaches_the_alias(function: str, given: dict[str, str]) -> None:
+    """SAM does not see values that CloudFormation fills in, but a version with another description is a new one."""
+    before, after = (properties(deployed(each)["Resources"], function) for each in ({}, given))
+    assert before["Environment"] != after["Environment"]
+    assert before["VersionDescription"] != after["VersionDescription"]
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, "OperationsFunction"])
+def test_a_changed_layer_reaches_the_alias(function: str) -> None:
+    """Its packages may be all that changed."""
+    versions = {
+        transformed_template({}, DependenciesLayer={"ContentUri": f"s3://bucket/{key}"})["Resources"][
+            f"{function}Aliaslive"
+        ]["Properties"]["FunctionVersion"]["Fn::GetAtt"][0]
+        for key in ("before", "after")
+    }
+    assert len(versions) == 2
+
+
 def test_a_loop_ends_in_the_dead_letter_queue(resources: Any) -> None:
     """Lambda stops what came through the function 16 times; facts that come back once are none."""
     assert properties(resources, "EventServiceFunction")["RecursiveLoop"] == "Terminate"

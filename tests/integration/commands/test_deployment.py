@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from event_service.adapters import postgres
 from event_service.migrate import role
 from event_service.migrate.role import grant
 from event_service.operations import deployment
@@ -164,7 +163,7 @@ def test_a_deployment_waits_for_its_secret_and_its_database(
     """The first one comes when neither can be reached yet; the log says what it waits for."""
     url, taken = answers
     certificate = make_certificate(tmp_path, "localhost")
-    monkeypatch.setattr(postgres, "_CERTIFICATES", certificate)
+    monkeypatch.setenv("DATABASE_CERTIFICATES", str(certificate))
     monkeypatch.setattr(deployment, "_PAUSE_SECONDS", 0.1)
     server = int(stack.database_url.rpartition(":")[2].partition("/")[0])
     with tls_before(server, certificate) as port, ThreadPoolExecutor() as pool:

@@ -5,8 +5,10 @@ from typing import Any
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
+from urllib3.exceptions import ProtocolError
 
 from event_service.adapters.data_plane import DynamoDb
+from event_service.rebuild import segment
 from event_service.rebuild.__main__ import main
 from local.stack import Stack, create_database
 from tests.support.aws import Aws
@@ -23,6 +25,20 @@ def test_a_scan_that_is_refused_is_given_up(
     monkeypatch.setattr(DynamoDb, "scan", refused)
     assert main(["--workers", "1"]) == 2
     assert "rebuild: Scan: AccessDeniedException" in capsys.readouterr().err
+
+
+def test_an_event_store_that_does_not_answer_is_given_up_in_the_end(
+    aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After attempts for a minute, with the reason instead of a traceback."""
+
+    def unanswered(client: DynamoDb, **request: Any) -> Any:
+        raise ProtocolError("Connection aborted.")
+
+    monkeypatch.setattr(DynamoDb, "scan", unanswered)
+    monkeypatch.setattr(segment, "_ATTEMPTS", 2)
+    assert main(["--workers", "1"]) == 2
+    assert capsys.readouterr().err.endswith("rebuild: Connection aborted.\n")
 
 
 def test_two_rebuilds_at_once_are_refused(
