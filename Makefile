@@ -47,11 +47,12 @@ local: $(READY) ## Keep the service running on the embedded stack; prints how to
 invoke: $(READY) ## Run the built function on one sample: make invoke EVENT=events/reminder-created.json
 	@$(BIN)/python -m local.invoke $(EVENT)
 
-lint: $(READY) ## Check style, types and which module may import which
+lint: $(READY) ## Check style, types, the templates and which module may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/cfn-lint $(TEMPLATES)
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix-only .
@@ -60,7 +61,7 @@ format: $(READY) ## Format the code
 build: $(READY) ## Build for AWS: the runtime and processor in template.yaml
 	$(BIN)/sam build
 
-validate: $(READY) $(CHECKOV)/.ready ## Check the templates: cfn-lint, sam validate, checkov
+validate: $(READY) $(CHECKOV)/.ready ## Check the templates in full: cfn-lint, sam validate, checkov
 	$(BIN)/cfn-lint $(TEMPLATES)
 	set -e; for template in $(TEMPLATES); do $(BIN)/sam validate --lint --region us-east-1 --template "$$template"; done
 	$(CHECKOV)/bin/checkov --config-file .ci/checkov.yaml --file $(TEMPLATES)
@@ -84,7 +85,7 @@ clean: ## Remove everything that was built or installed
 
 $(CHECKOV)/.ready: .ci/checkov.txt $(READY)
 	@echo "installing checkov into $(CHECKOV) (once)"
-	@$(BIN)/uv venv --quiet --clear $(CHECKOV)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(CHECKOV)
 	@$(BIN)/uv pip install --quiet --python $(CHECKOV)/bin/python --require-hashes --no-deps -r .ci/checkov.txt
 	@touch $@
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from event_service.adapters.batching import in_halves
 from event_service.adapters.event_store import Appended
 from event_service.adapters.notifications import Applied, ProjectedEvent
-from event_service.adapters.rejections import RejectedTopic
+from event_service.adapters.topics import RejectedTopic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, EventKey
 from event_service.domain.facts import PendingFact

@@ -36,7 +36,6 @@ class Telemetry:
 
     logger: Logger
     metrics: Metrics
-    namespace: str
 
 
 def make_telemetry(service_name: str, namespace: str) -> Telemetry:
@@ -44,7 +43,6 @@ def make_telemetry(service_name: str, namespace: str) -> Telemetry:
     return Telemetry(
         logger=Logger(service=service_name, logger_handler=_StandardOutput()),
         metrics=Metrics(service=service_name, namespace=namespace),
-        namespace=namespace,
     )
 
 
@@ -55,9 +53,8 @@ def report(telemetry: Telemetry, records: Sequence[Mapping[str, Any]], result: B
             _log_failure(telemetry.logger, record, outcome, outcome.error)
     _log_orphaned(telemetry.logger, result.orphaned)
     late, superseded = _late(telemetry.logger, result), _superseded(telemetry.logger, result)
-    _emit_counts(telemetry, result, superseded)
-    _emit_lateness(telemetry, late)
-    _emit_parts(telemetry, result)
+    _emit_counts(telemetry.metrics, result, superseded, late)
+    _emit_parts(telemetry.metrics, result)
 
 
 def report_sweep(
@@ -128,8 +125,8 @@ def _superseded(logger: Logger, result: BatchResult) -> int:
     return count
 
 
-def _emit_counts(telemetry: Telemetry, result: BatchResult, superseded: int) -> None:
-    metrics, outcomes = telemetry.metrics, result.outcomes
+def _emit_counts(metrics: Metrics, result: BatchResult, superseded: int, late: Sequence[float]) -> None:
+    outcomes = result.outcomes
     new = sum(appended.is_new for appended in result.achieved.appended.values())
     counts = {
         "EventsReceived": len(outcomes),
@@ -146,17 +143,13 @@ def _emit_counts(telemetry: Telemetry, result: BatchResult, superseded: int) -> 
     if occurred := [outcome.event.occurred_at for outcome in outcomes if outcome.event]:
         age = epoch_seconds(now()) - epoch_seconds(min(occurred))
         metrics.add_metric("OldestEventAge", MetricUnit.Seconds, max(age, 0))
+    if late:
+        metrics.add_metric("NotificationsLate", MetricUnit.Count, len(late))
+        metrics.add_metric("NotificationLateness", MetricUnit.Seconds, max(late))
     metrics.flush_metrics()
 
 
-def _emit_lateness(telemetry: Telemetry, late: Sequence[float]) -> None:
-    if late:
-        telemetry.metrics.add_metric("NotificationsLate", MetricUnit.Count, len(late))
-        telemetry.metrics.add_metric("NotificationLateness", MetricUnit.Seconds, max(late))
-        telemetry.metrics.flush_metrics()
-
-
-def _emit_parts(telemetry: Telemetry, result: BatchResult) -> None:
+def _emit_parts(metrics: Metrics, result: BatchResult) -> None:
     """Emit three of the counts once more, by reason or by event type; a batch has few different ones."""
     outcomes = result.outcomes
     rejected = [each.error.reason for each in outcomes if isinstance(each.error, Rejected)]
@@ -174,6 +167,6 @@ def _emit_parts(telemetry: Telemetry, result: BatchResult) -> None:
         ("EventsStored", "eventType", stored),
     ):
         for value, count in Counter(values).items():
-            with single_metric(name, MetricUnit.Count, count, namespace=telemetry.namespace) as metric:
-                metric.add_dimension("service", telemetry.metrics.service)
+            with single_metric(name, MetricUnit.Count, count, namespace=metrics.namespace) as metric:
+                metric.add_dimension("service", metrics.service)
                 metric.add_dimension(dimension, value)

@@ -29,6 +29,7 @@ The service is running. In another terminal:
   look at the notifications      .venv/bin/python -m local.show notifications
   look at the facts              .venv/bin/python -m local.show facts
   look at the queues             .venv/bin/python -m local.show queues
+  see what failed, and why       .venv/bin/python -m local.show failures
   see the function's log         .venv/bin/python -m local.show log
   point your own programs at it  . .local/env.sh
 

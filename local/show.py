@@ -1,7 +1,8 @@
 """`python -m local.show WHAT`: prints what a running `make local` has stored, sent and logged."""
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 
@@ -11,6 +12,8 @@ from local.progress import table
 from local.stack import Stack
 from local.state import running
 
+_EVENTS_PER_REQUEST = 10_000
+
 
 def main(arguments: list[str]) -> int:
     """Print one of the views; return the exit status."""
@@ -18,7 +21,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in _VIEWS or state is None:
         print(f"usage: python -m local.show {'|'.join(_VIEWS)}, while `make local` is running", file=sys.stderr)
         return 2
-    _VIEWS[arguments[0]](*state)
+    try:
+        _VIEWS[arguments[0]](*state)
+    except psycopg.OperationalError:
+        print("PostgreSQL does not answer: is `python -m local.outage` running?", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -55,11 +62,32 @@ def _queues(stack: Stack, deployment: Deployment) -> None:
 
 
 def _log(stack: Stack, deployment: Deployment) -> None:
-    group = deployment["EventServiceLogGroupName"]
-    pages = stack.client("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
-    for page in pages:
-        for entry in page["events"]:
-            print(entry["message"].rstrip())
+    for line in logged(stack, deployment["EventServiceLogGroupName"]):
+        print(line)
+
+
+def _failures(stack: Stack, deployment: Deployment) -> None:
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for group in ("EventServiceLogGroupName", "SweeperLogGroupName"):
+        for line in logged(stack, deployment[group]):
+            entry = json.loads(line) if line.startswith("{") else {}
+            if "reason" in entry and "message" in entry:
+                key = entry["message"], entry["reason"], entry.get("field", "")
+                groups.setdefault(key, []).append(entry.get("handover_error") or entry["error"])
+    rows = [(len(errors), *key, errors[-1]) for key, errors in groups.items()]
+    table("Failures by reason", ("count", "message", "reason", "field", "latest error"), sorted(rows, reverse=True))
+
+
+def logged(stack: Stack, group: str) -> Iterator[str]:
+    """Yield a log group's lines. The emulator returns the first 10,000 events, without a token for the next."""
+    client, start = stack.client("logs"), 0
+    while True:
+        events = client.filter_log_events(logGroupName=group, startTime=start)["events"]
+        is_last = len(events) < _EVENTS_PER_REQUEST
+        start = events[-1]["timestamp"] if events else 0
+        yield from (event["message"].rstrip() for event in events if is_last or event["timestamp"] < start)
+        if is_last:
+            return
 
 
 _VIEWS: dict[str, Callable[[Stack, Deployment], None]] = {
@@ -67,6 +95,7 @@ _VIEWS: dict[str, Callable[[Stack, Deployment], None]] = {
     "notifications": _notifications,
     "facts": _facts,
     "queues": _queues,
+    "failures": _failures,
     "log": _log,
 }
 

@@ -51,8 +51,10 @@ class World:
 
     def events(self, stream: str | None = None) -> list[Any]:
         """Return the stored events of one stream, or of all, in order."""
-        items = self._dynamodb.scan(TableName=self._deployment["EventStoreTableName"], ConsistentRead=True)["Items"]
-        chosen = [item for item in items if stream in (None, item["pk"]["S"])]
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._deployment["EventStoreTableName"], ConsistentRead=True
+        )
+        chosen = [item for page in pages for item in page["Items"] if stream in (None, item["pk"]["S"])]
         return sorted(chosen, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
     def query(self, statement: str, *parameters: object) -> list[Any]:
@@ -77,13 +79,17 @@ class World:
             for message in messages
         ]
 
+    def dead_letter_count(self) -> int:
+        """Return the number of dead letters that nobody has received."""
+        return self._count(self._deployment["EventDeadLetterQueueUrl"])[0]
+
     def waiting(self) -> int:
         """Return the number of messages in the event queue, waiting or in flight."""
         return sum(self._count(self._deployment["EventQueueUrl"]))
 
     def is_drained(self) -> bool:
         """Return whether the event queue is empty and the one bad message is a dead letter."""
-        return self.waiting() == 0 and self._count(self._deployment["EventDeadLetterQueueUrl"])[0] == 1
+        return self.waiting() == 0 and self.dead_letter_count() == 1
 
     @contextmanager
     def raw_delivery(self) -> Iterator[None]:

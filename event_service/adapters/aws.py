@@ -7,20 +7,22 @@ through which a tracer or an emulator can answer a request itself.
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from botocore import exceptions
 from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest, AWSResponse
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.exceptions import NoCredentialsError
 from botocore.handlers import add_recursion_detection_header
-from botocore.httpsession import URLLib3Session
+from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.session import Session
 from botocore.utils import get_environ_proxies
+from urllib3 import PoolManager, Timeout, proxy_from_url
+from urllib3.exceptions import HTTPError
 
 # What a request raises when there is no connection, or no response in time; it may succeed when it is sent again.
-NO_RESPONSE: Final = (exceptions.ConnectionError, exceptions.HTTPClientError)
+NO_RESPONSE: Final = (HTTPError,)
 MAX_CONCURRENT_REQUESTS: Final = 16  # 100 events take 14: 4 store their facts and 10 publish them
 _CONNECT_SECONDS: Final = 1
 _READ_SECONDS: Final = 3
@@ -43,15 +45,23 @@ def make_client(session: Session, service: str) -> Any:
     )
 
 
+class Response(NamedTuple):
+    """What AWS, or another server on the way, responded."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Transport:
     """Sends signed (SigV4) POST requests to the endpoint of a botocore client, over its own connections."""
 
     client: Any
     credentials: Credentials | None
-    http: URLLib3Session
+    http: PoolManager
 
-    def post(self, operation: str, body: bytes, headers: Mapping[str, str]) -> AWSResponse:
+    def post(self, operation: str, body: bytes, headers: Mapping[str, str]) -> Response:
         """Send a request and return the response, whatever its status.
 
         Raises:
@@ -60,7 +70,7 @@ class Transport:
 
         """
         if self.credentials is None:
-            raise exceptions.NoCredentialsError
+            raise NoCredentialsError
         meta = self.client.meta
         all_headers = {"User-Agent": "event-service", **headers}
         add_recursion_detection_header({"headers": all_headers})  # Lambda finds traces and endless loops by it
@@ -70,8 +80,13 @@ class Transport:
         SigV4Auth(credentials, meta.service_model.signing_name, meta.region_name).add_auth(request)
         prepared = request.prepare()
         event = f"before-send.{meta.service_model.service_id.hyphenize()}.{operation}"
-        _, response = meta.events.emit_until_response(event, request=prepared)
-        return self.http.send(prepared) if response is None else response
+        _, answered = meta.events.emit_until_response(event, request=prepared)
+        if answered is not None:
+            return Response(answered.status_code, answered.headers, answered.content)
+        response = self.http.urlopen(
+            "POST", prepared.url, body=body, headers=dict(prepared.headers.items()), retries=False, redirect=False
+        )
+        return Response(response.status, response.headers, response.data)
 
 
 def make_transport(session: Session, service: str) -> Transport:
@@ -82,11 +97,16 @@ def make_transport(session: Session, service: str) -> Transport:
 
     """
     client = make_client(session, service)
+    url = client.meta.endpoint_url
     options: dict[str, Any] = {
-        "verify": session.get_config_variable("ca_bundle") or True,
-        "proxies": get_environ_proxies(client.meta.endpoint_url),
-        "timeout": (_CONNECT_SECONDS, _READ_SECONDS),
-        "max_pool_connections": MAX_CONCURRENT_REQUESTS,
+        "timeout": Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        "maxsize": MAX_CONCURRENT_REQUESTS,
+        "ca_certs": get_cert_path(session.get_config_variable("ca_bundle") or True),
         "socket_options": [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
     }
-    return Transport(client, session.get_credentials(), URLLib3Session(**options))
+    proxies = ProxyConfiguration(get_environ_proxies(url))
+    if proxy := proxies.proxy_url_for(url):
+        http: PoolManager = proxy_from_url(proxy, proxy_headers=proxies.proxy_headers_for(proxy), **options)
+    else:
+        http = PoolManager(**options)
+    return Transport(client, session.get_credentials(), http)

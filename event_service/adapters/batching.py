@@ -1,11 +1,12 @@
 """How entries are sent in batch requests: side by side, and in halves if one entry is to blame for a failure."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, wait
+from concurrent.futures import Executor, Future
 from typing import Final, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from event_service.adapters.aws import NO_RESPONSE
 from event_service.deadline import Deadline
 from event_service.errors import Backend, RecordError, Unavailable, internal_error, out_of_time
 
@@ -106,13 +107,14 @@ def send_in_batches(
             raise out_of_time()
         return _send(batch, send, backend)
 
-    requests = {pool.submit(in_halves, batch, request, deadline): batch for batch in batches(entries)}
-    done, _ = wait(requests, timeout=deadline.remaining())
-    return [
-        answer
-        for future, batch in requests.items()
-        for answer in (future.result() if future in done else [out_of_time()] * len(batch))
-    ]
+    def answers(future: "Future[list[Answer | RecordError]]", batch: Sequence[Entry]) -> list[Answer | RecordError]:
+        try:
+            return future.result(deadline.remaining())
+        except TimeoutError:
+            return [out_of_time()] * len(batch)
+
+    requests = [(pool.submit(in_halves, batch, request, deadline), batch) for batch in batches(entries)]
+    return [answer for future, batch in requests for answer in answers(future, batch)]
 
 
 def _send(
@@ -130,7 +132,7 @@ def _send(
         raise error from exc
     except UnicodeError:
         raise  # a text that cannot be sent: the fault of its entry
-    except (BotoCoreError, ValueError) as exc:  # no connection, no answer in time, or an unreadable one
+    except (BotoCoreError, *NO_RESPONSE, ValueError) as exc:  # no connection, no answer in time, or an unreadable one
         raise Unavailable(backend, type(exc).__name__, retryable=True) from exc
     if len(answers) != len(batch):
         raise Unavailable(backend, "did not answer for every entry", retryable=True)

@@ -8,12 +8,13 @@ from functools import partial
 from heapq import merge
 from typing import Any, Final, TypeVar
 
+from event_service.adapters import event_items as names
 from event_service.adapters.batching import cut, send_in_batches
-from event_service.adapters.event_items import ITEM_ERRORS, Item, data_of
+from event_service.adapters.event_items import ITEM_ERRORS, Item, data_of, event_key, is_fact, key_of, text_of
 from event_service.adapters.paging import ALL, Page, Span, decode_cursor, encode_cursor
 from event_service.codec.json_text import raw_members, string_value
 from event_service.deadline import Deadline
-from event_service.domain.event import FACT_TYPES, EventKey
+from event_service.domain.event import EventKey
 from event_service.domain.links import possible_facts
 from event_service.domain.state import StoredEvent, concerns, related_item_types
 from event_service.errors import RecordError, Unavailable, out_of_time
@@ -43,11 +44,11 @@ class EventHistory:
 
     def item_page(self, pk: str, span: Span, *, limit: int, cursor: str | None = None, deadline: Deadline) -> Page:
         """Return a page of the events stored under a partition key; see `_page`."""
-        return self._page("pk", pk, span, limit, cursor, deadline)
+        return self._page(names.PK, pk, span, limit, cursor, deadline)
 
     def user_page(self, user_id: str, span: Span, *, limit: int, cursor: str | None = None, deadline: Deadline) -> Page:
         """Return a page of a user's events; facts are not in the index and not on the page. See `_page`."""
-        return self._page("userId", user_id, span, limit, cursor, deadline)
+        return self._page(names.USER_ID, user_id, span, limit, cursor, deadline)
 
     def _page(self, name: str, value: str, span: Span, limit: int, cursor: str | None, deadline: Deadline) -> Page:
         """Return the first events after the cursor, at most `limit` of them and at most `MAX_PAGE_BYTES`: one request.
@@ -106,7 +107,7 @@ class EventHistory:
     def _stream(
         self, pk: str, span: Span, *, newest_first: bool, step: int, deadline: Deadline
     ) -> Iterator[StoredEvent]:
-        request = self._request("pk", pk, span) | {"ScanIndexForward": not newest_first, "Limit": step}
+        request = self._request(names.PK, pk, span) | {"ScanIndexForward": not newest_first, "Limit": step}
         while True:
             answer = self._query(request, deadline)
             yield from map(stored_event, answer["Items"])
@@ -128,21 +129,20 @@ class EventHistory:
         return {event: [key for key in facts if key in stored] for event, facts in possible.items()}
 
     def _exist(self, keys: Sequence[EventKey]) -> list[bool | Unavailable]:
-        request = {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ProjectionExpression": "pk, sk"}
+        request = {"Keys": [key_of(*key) for key in keys], "ProjectionExpression": f"{names.PK}, {names.SK}"}
         answer = self.client.batch_get_item(RequestItems={self.table: request})
-        stored = {(item["pk"]["S"], item["sk"]["S"]) for item in answer["Responses"].get(self.table, [])}
-        left = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
-        unread = {(key["pk"]["S"], key["sk"]["S"]) for key in left}
+        stored = {*map(event_key, answer["Responses"].get(self.table, []))}
+        unread = {*map(event_key, answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", []))}
         late = Unavailable("event_store", "left a key unread", retryable=True)
         return [late if key in unread else key in stored for key in keys]
 
     def _request(self, name: str, value: str, span: Span) -> dict[str, Any]:
         low, high = span.keys()
         # DynamoDB does not offer consistent reads of a global secondary index.
-        where: dict[str, Any] = {"ConsistentRead": True} if name == "pk" else {"IndexName": "by-user"}
+        where: dict[str, Any] = {"ConsistentRead": True} if name == names.PK else {"IndexName": names.BY_USER}
         return where | {
             "TableName": self.table,
-            "KeyConditionExpression": "#name = :value AND sk BETWEEN :low AND :high",
+            "KeyConditionExpression": f"#name = :value AND {names.SK} BETWEEN :low AND :high",
             "ExpressionAttributeNames": {"#name": name},
             "ExpressionAttributeValues": {":value": {"S": value}, ":low": {"S": low}, ":high": {"S": high}},
         }
@@ -199,22 +199,22 @@ def stored_event(item: Item) -> StoredEvent:
         UnreadableItem: the item is damaged or was not written by this service.
 
     """
-    texts = {name: typed.get("S") for name, typed in item.items()}
     try:
         data = data_of(item)
-        event_type = item["eventType"]["S"]
+        pk, sk = event_key(item)
         return StoredEvent(
-            pk=item["pk"]["S"],
-            sk=item["sk"]["S"],
-            id=item["id"]["S"],
-            event_type=event_type,
-            user_id=texts.get("userId") or string_value(raw_members(data)["userId"]) or "",
-            user_email=texts.get("userEmail"),
-            occurred_at=item["occurredAt"]["S"],
-            recorded_at=item["recordedAt"]["S"],
-            causation_id=texts.get("causationId"),
+            pk=pk,
+            sk=sk,
+            id=item[names.ID]["S"],
+            event_type=item[names.EVENT_TYPE]["S"],
+            user_id=text_of(item, names.USER_ID) or string_value(raw_members(data)["userId"]) or "",
+            user_email=text_of(item, names.USER_EMAIL),
+            occurred_at=item[names.OCCURRED_AT]["S"],
+            recorded_at=item[names.RECORDED_AT]["S"],
+            causation_id=text_of(item, names.CAUSATION_ID),
             data=data,
-            is_fact=event_type in FACT_TYPES and "userId" not in item,
+            is_fact=is_fact(item),
         )
     except ITEM_ERRORS as exc:
-        raise UnreadableItem(f"the event store's item {texts.get('pk')} {texts.get('sk')} cannot be read") from exc
+        key = f"{text_of(item, names.PK)} {text_of(item, names.SK)}"
+        raise UnreadableItem(f"the event store's item {key} cannot be read") from exc

@@ -16,7 +16,7 @@ from event_service.adapters.event_items import (
     is_fact,
     is_forgotten,
     key_of,
-    size_of,
+    rough_size_of,
     text_of,
     to_item,
 )
@@ -88,7 +88,7 @@ class EventStore:
             items,
             self._insert_batch,
             backend="event_store",
-            batches=partial(cut, count=_STATEMENTS_PER_REQUEST, size=_BYTES_PER_REQUEST, size_of=size_of),
+            batches=partial(cut, count=_STATEMENTS_PER_REQUEST, size=_BYTES_PER_REQUEST, size_of=rough_size_of),
             pool=self.pool,
             deadline=deadline,
         )

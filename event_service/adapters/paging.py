@@ -6,12 +6,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any, Final
 
-from event_service.adapters.event_items import Item
+from event_service.adapters.event_items import MAX_KEY_BYTES, PK, USER_ID, Item, event_key, key_of
 from event_service.codec.json_text import dumps
 from event_service.domain.state import StoredEvent
 
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
-_MAX_KEY_BYTES: Final = (2048, 1024)  # of pk and sk
 _NOT_A_CURSOR: Final = "is not a cursor of this API"
 
 
@@ -47,7 +45,7 @@ class Page:
 
 def encode_cursor(name: str, value: str, key: Item) -> str:
     """Return the cursor for the page after this key in the query of an attribute."""
-    parts = [name, value, key["pk"]["S"], key["sk"]["S"]]
+    parts = [name, value, *event_key(key)]
     return urlsafe_b64encode(dumps(parts).encode()).decode().rstrip("=")
 
 
@@ -66,12 +64,12 @@ def decode_cursor(cursor: str, name: str, value: str, span: Span) -> dict[str, A
         raise InvalidCursor(_NOT_A_CURSOR) from exc
     if not (isinstance(parts, list) and len(parts) == 4 and all(isinstance(part, str) for part in parts)):  # noqa: PLR2004
         raise InvalidCursor(_NOT_A_CURSOR)
-    if any(len(text.encode()) > most for text, most in zip(parts[2:], _MAX_KEY_BYTES, strict=True)):
+    if any(len(text.encode()) > most for text, most in zip(parts[2:], MAX_KEY_BYTES, strict=True)):
         raise InvalidCursor(_NOT_A_CURSOR)
     low, high = span.keys()
-    if parts[:2] != [name, value] or (name == "pk" and parts[2] != value) or not low <= parts[3] <= high:
+    if parts[:2] != [name, value] or (name == PK and parts[2] != value) or not low <= parts[3] <= high:
         raise InvalidCursor("belongs to another query")
     if not parts[2]:
         raise InvalidCursor(_NOT_A_CURSOR)
-    key = {"pk": {"S": parts[2]}, "sk": {"S": parts[3]}}
-    return key if name == "pk" else key | {"userId": {"S": value}}
+    key = key_of(parts[2], parts[3])
+    return key if name == PK else key | {USER_ID: {"S": value}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from event_service.adapters.rejections import REJECTION
+from event_service.adapters.topics import REJECTION
 from event_service.codec.instants import Instant, instant_from_epoch, parse_instant_or_none
 from event_service.dead_letters.queue import Message
 from event_service.domain.envelope import FIRST_SENT_AT

@@ -144,8 +144,7 @@ def _canonical(
     **fields: Any,
 ) -> Event:
     """Apply the rules that all formats share: the item type and the time of the event."""
-    latest = envelope.sent_at(later_milliseconds=_MAX_AHEAD_MILLISECONDS)
-    if own_time and latest and own_time > latest:
+    if own_time and (latest := envelope.sent_at(later_milliseconds=_MAX_AHEAD_MILLISECONDS)) and own_time > latest:
         raise Rejected("invalid_field", "is more than 24 hours after the record was sent", "occurredAt")
     return Event(
         occurred_at=own_time or _occurred_at(event_type, values.get("updatedAt"), envelope),

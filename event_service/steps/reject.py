@@ -6,7 +6,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from event_service.adapters.rejections import RejectedTopic
+from event_service.adapters.topics import RejectedTopic
 from event_service.codec.instants import Instant, instant_from_epoch, now
 from event_service.deadline import Deadline
 from event_service.errors import RecordError, Rejected, internal_error, lasting_error, out_of_time

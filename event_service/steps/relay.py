@@ -8,7 +8,7 @@ from typing import Final
 from event_service.adapters.batching import in_halves
 from event_service.adapters.event_store import EventStore
 from event_service.adapters.notifications import Notifications
-from event_service.adapters.topic import Topic
+from event_service.adapters.topics import Topic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, EventKey
 from event_service.domain.facts import PendingFact, fact_of, may_be_truncated

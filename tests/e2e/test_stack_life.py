@@ -14,24 +14,29 @@ from local.stack import Stack, create_database
 NAME = "life"
 
 
-def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: Path, tmp_path: Path) -> None:
-    """A failing migration fails the deployment, an update runs what is new, the event store outlives the stack."""
+def test_a_stack_is_created_updated_rolled_back_and_deleted(stack: Stack, built: Path, tmp_path: Path) -> None:
+    """A failing migration fails the deployment and changes nothing; a failed creation can be repeated.
+
+    The code that is invoked, that of the alias, is always that of the last deployment that succeeded.
+    """
     url = create_database(stack, NAME)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE TABLE notifications ()")
         with pytest.raises(DeploymentError, match="42P07: relation"):
-            deploy(stack, {"DatabaseUrl": url}, name="failing", directory=built)
+            deploy(stack, {"DatabaseUrl": url}, name=NAME, directory=built)
         connection.execute("DROP TABLE notifications")
+    delete(stack)
 
     deployment = deploy(stack, {"DatabaseUrl": url}, name=NAME, directory=built)
-    first = configuration_of(stack, deployment["EventServiceFunctionName"])
+    function = deployment["EventServiceFunctionName"]
+    first = configuration_of(stack, function)
     assert first["Runtime"] == f"python{sys.version_info.major}.{sys.version_info.minor}"
     assert first["Architectures"] == [{"aarch64": "arm64"}.get(platform.machine(), platform.machine())]
 
     release = shutil.copytree(built, tmp_path / "release")
     add_migration(release, "9001_widgets.sql", "CREATE TABLE widgets (id integer);")
     deploy(stack, {"DatabaseUrl": url, "Environment": "prod"}, name=NAME, directory=release)
-    updated = configuration_of(stack, deployment["EventServiceFunctionName"])
+    updated = configuration_of(stack, function)
     assert updated["CodeSha256"] != first["CodeSha256"]
     assert updated["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == "INFO"
     with psycopg.connect(url) as connection:
@@ -42,15 +47,21 @@ def test_a_stack_is_created_updated_and_deleted(stack: Stack, built: Path, tmp_p
         deploy(stack, {"DatabaseUrl": url}, name=NAME, directory=release)
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT to_regclass('gadgets')").fetchone() == (None,)
-    left = configuration_of(stack, deployment["EventServiceFunctionName"])
-    assert (left["CodeSha256"], left["Environment"]) == (updated["CodeSha256"], updated["Environment"])
+    assert configuration_of(stack, function) == updated
 
-    cloudformation = stack.client("cloudformation")
-    cloudformation.delete_stack(StackName=NAME)
-    cloudformation.get_waiter("stack_delete_complete").wait(StackName=NAME)
+    deploy(stack, {"DatabaseUrl": url}, name=NAME, directory=built)
+    assert configuration_of(stack, function)["CodeSha256"] == first["CodeSha256"]
+
+    delete(stack)
     assert stack.client("dynamodb").describe_table(TableName=deployment["EventStoreTableName"])
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
-        stack.client("lambda").get_function(FunctionName=deployment["EventServiceFunctionName"])
+        stack.client("lambda").get_function(FunctionName=function)
+
+
+def delete(stack: Stack) -> None:
+    cloudformation = stack.client("cloudformation")
+    cloudformation.delete_stack(StackName=NAME)
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName=NAME, WaiterConfig={"Delay": 1})
 
 
 def add_migration(release: Path, name: str, statements: str) -> None:
@@ -60,4 +71,9 @@ def add_migration(release: Path, name: str, statements: str) -> None:
 
 
 def configuration_of(stack: Stack, function: str) -> dict[str, Any]:
-    return dict(stack.client("lambda").get_function_configuration(FunctionName=function))
+    """Return that of the version which the alias names, the one that records go to."""
+    client = stack.client("lambda")
+    (mapping,) = client.list_event_source_mappings(FunctionName=f"{function}:live")["EventSourceMappings"]
+    assert mapping["FunctionArn"].endswith(f"{function}:live")
+    configuration = client.get_function_configuration(FunctionName=function, Qualifier="live")
+    return {name: value for name, value in configuration.items() if name != "ResponseMetadata"}

@@ -13,7 +13,7 @@ from event_service.adapters.data_plane import DynamoDb, Sns
 from event_service.adapters.event_items import Item
 from event_service.adapters.event_store import EventStore
 from event_service.adapters.notifications import Notifications, ProjectedEvent
-from event_service.adapters.topic import Topic
+from event_service.adapters.topics import Topic
 from event_service.cli import make_patient_client
 from event_service.deadline import Deadline
 from event_service.domain.projection import project

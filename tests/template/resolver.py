@@ -176,10 +176,12 @@ def properties(resources: Any, name: str) -> Any:
     return resources[name]["Properties"]
 
 
-def managed_policy(output: str) -> Any:
-    """Return what a role has that uses the database: the policy that the nested stack makes for it."""
-    policy = {"Fn::GetAtt": ["DatabaseStack", f"Outputs.{output}"]}
-    return {"Fn::If": ["UseDatabaseSecret", [policy], {"Ref": "AWS::NoValue"}]}
+def managed_policies(output: str) -> Any:
+    """Return what a role has that uses the database: the policies that the nested stack makes for it."""
+    return [
+        {"Fn::If": [condition, {"Fn::GetAtt": ["DatabaseStack", f"Outputs.{name}"]}, {"Ref": "AWS::NoValue"}]}
+        for condition, name in (("UseDatabaseSecret", output), ("InVpc", "NetworkAccess"))
+    ]
 
 
 def settings(source: Any, environment: str) -> Any:

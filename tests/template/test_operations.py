@@ -18,7 +18,7 @@ from event_service.errors import Backend, Rejected, RejectionReason, Unavailable
 from event_service.pipeline import Achieved, BatchResult, RecordOutcome
 from event_service.steps.relay import Relayed
 from tests.template.conftest import TEMPLATE
-from tests.template.resolver import managed_policy, settings
+from tests.template.resolver import managed_policies, settings
 
 OPERATIONS = (TEMPLATE.parent / "docs" / "operations.md").read_text()
 NAMESPACE = "EventService"
@@ -254,7 +254,7 @@ def test_the_sweeper_may_publish_facts_and_no_more(resources: Any) -> None:
         "WriteTheLog": (["logs:CreateLogStream", "logs:PutLogEvents"], {"Fn::GetAtt": ["SweeperLogGroup", "Arn"]}),
         "Trace": (["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
     }
-    assert properties(resources, "SweeperRole")["ManagedPolicyArns"] == managed_policy("FunctionAccess")
+    assert properties(resources, "SweeperRole")["ManagedPolicyArns"] == managed_policies("FunctionAccess")
 
 
 def test_the_event_source_mapping_counts_its_records(resources: Any) -> None:

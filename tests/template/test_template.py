@@ -1,12 +1,9 @@
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.template.conftest import ALL_TEMPLATES, TEMPLATE
+from tests.template.conftest import TEMPLATE
 from tests.template.resolver import properties, settings
 
 
@@ -17,13 +14,6 @@ def setting(name: str) -> Any:
 def of_the_database(output: str) -> Any:
     value = {"Fn::GetAtt": ["DatabaseStack", f"Outputs.{output}"]}
     return {"Fn::If": ["UseDatabaseSecret", value, {"Ref": "AWS::NoValue"}]}
-
-
-def test_cfn_lint_finds_nothing() -> None:
-    """In any of the templates."""
-    command = [str(Path(sys.executable).with_name("cfn-lint")), *map(str, ALL_TEMPLATES)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stdout) == (0, "")
 
 
 def test_failed_records_go_to_a_dead_letter_queue_that_outlives_the_stack(resources: Any) -> None:

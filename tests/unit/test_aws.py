@@ -1,6 +1,8 @@
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -10,12 +12,14 @@ import botocore.session
 import pytest
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ClientError, NoCredentialsError, NoRegionError
+from botocore.serialize import create_serializer
 from botocore.session import Session
 from hypothesis import given
 from hypothesis import strategies as st
 
 from event_service.adapters.aws import NO_RESPONSE, Transport, make_transport
 from event_service.adapters.data_plane import DynamoDb, Sns, encode_form
+from tests.support.proxies.tls import make_certificate
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ENTRY = {"Id": "0", "Message": "{}", "MessageAttributes": {"a": {"DataType": "String", "StringValue": "b"}}}
@@ -110,9 +114,11 @@ class Server(BaseHTTPRequestHandler):
     """An HTTP server, or proxy, that answers `{}` and keeps the targets of the requests."""
 
     targets: ClassVar[list[str]] = []
+    proxy_authorization: ClassVar[list[str | None]] = []
 
     def do_POST(self) -> None:
         self.targets.append(self.path)
+        self.proxy_authorization.append(self.headers["Proxy-Authorization"])
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -126,6 +132,7 @@ class Server(BaseHTTPRequestHandler):
 def server() -> Iterator[str]:
     """The address of a running server."""
     Server.targets.clear()
+    Server.proxy_authorization.clear()
     with HTTPServer(("127.0.0.1", 0), Server) as running:
         Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
@@ -156,6 +163,41 @@ def test_a_proxy_is_used_where_one_is_configured(
         monkeypatch.setenv(name, value)
     assert dynamodb(session).query(TableName="t") == {}
     assert Server.targets == [target]
+
+
+def test_a_proxy_gets_the_credentials_in_its_address(
+    session: Session, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """They are a header of the request, and are not sent without a proxy."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    dynamodb(session).query(TableName="t")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws.invalid")
+    monkeypatch.setenv("http_proxy", server.replace("http://", "http://me:secret@"))
+    monkeypatch.setenv("no_proxy", "")
+    dynamodb(session).query(TableName="t")
+    assert Server.proxy_authorization == [None, "Basic bWU6c2VjcmV0"]
+
+
+def test_the_server_has_to_have_a_certificate_that_is_trusted(
+    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By the authorities of AWS_CA_BUNDLE, or by the usual ones."""
+    certificate = make_certificate(tmp_path, "localhost")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    with HTTPServer(("127.0.0.1", 0), Server) as running:
+        running.socket = tls.wrap_socket(running.socket, server_side=True)
+        running.handle_error = lambda *_: None  # type: ignore[method-assign]  # the handshake that the client breaks off
+        Thread(target=running.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{running.server_port}")
+        with pytest.raises(NO_RESPONSE, match="CERTIFICATE_VERIFY_FAILED"):
+            dynamodb(session).query(TableName="t")
+        session.set_config_variable("ca_bundle", str(certificate))
+        assert dynamodb(session).query(TableName="t") == {}
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://127.0.0.1:{running.server_port}")
+        with pytest.raises(NO_RESPONSE, match="IP address mismatch"):
+            dynamodb(session).query(TableName="t")
+        running.shutdown()
 
 
 def test_a_connection_that_fails_is_no_response(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +274,28 @@ def test_messages_are_sent_as_a_form_and_their_outcomes_read(session: Session) -
         f"{member}.MessageAttributes.entry.1.Value.DataType": "String",
         f"{member}.MessageAttributes.entry.1.Value.StringValue": "b",
     }
+
+
+def test_the_form_of_messages_is_what_botocore_sends(session: Session) -> None:
+    """Texts and binary attributes, several messages, and one without attributes."""
+    aws = Answering(session, 200, PUBLISHED)
+    attributes = {
+        "text": {"DataType": "String", "StringValue": "ä&=+ %"},
+        "bytes": {"DataType": "Binary", "BinaryValue": b"\x00\xff"},
+    }
+    request: dict[str, Any] = {
+        "TopicArn": "arn:aws:sns:eu-central-1:1:t",
+        "PublishBatchRequestEntries": [
+            {"Id": "0", "Message": "{}", "MessageAttributes": attributes},
+            {"Id": "1", "Message": "\n", "MessageAttributes": {}},
+        ],
+    }
+    client = sns(session)
+    client.publish_batch(**request)
+    operation = client.transport.client.meta.service_model.operation_model("PublishBatch")
+    expected = create_serializer("query").serialize_to_request(request, operation)["body"]
+    assert isinstance(aws.request.body, bytes)
+    assert dict(parse_qsl(aws.request.body.decode(), strict_parsing=True)) == expected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from event_service.adapters.event_store import EventStore
 from event_service.adapters.notifications import Notifications
 from event_service.adapters.postgres import Database
-from event_service.adapters.topic import Topic
+from event_service.adapters.topics import Topic
 from event_service.config import DatabaseSettings
 from event_service.deadline import Deadline
 from event_service.pipeline import Backends, process

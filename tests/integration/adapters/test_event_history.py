@@ -137,9 +137,9 @@ def test_a_page_ends_before_the_response_would_be_too_large(
 def test_the_first_page_of_a_long_history_is_one_request(
     aws: Aws, pool: ThreadPoolExecutor, history: EventHistory, client: Faulty
 ) -> None:
-    """With 10,000 events; reading all of them needs no more memory than a few pages."""
-    base = event(0, data='{"text":"' + "x" * 400 + '"}')
-    items = [to_item(replace(base, id=f"e{number:05}"), base.occurred_at) for number in range(10_000)]
+    """With 2,000 events of 16 KB; reading all of them needs no more memory than a few pages."""
+    base = event(0, data='{"text":"' + "x" * 16_000 + '"}')
+    items = [to_item(replace(base, id=f"e{number:05}"), base.occurred_at) for number in range(2_000)]
 
     def write(start: int) -> None:
         requests: Any = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
@@ -150,7 +150,7 @@ def test_the_first_page_of_a_long_history_is_one_request(
     page = history.item_page(EVENT.pk, Span(), limit=100, deadline=LATER)
     assert (len(page.events), client.requests) == (100, ["query"])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert sum(1 for _ in history.item_events("reminder", EVENT.item_id, deadline=LATER)) == 10_000
+    assert sum(1 for _ in history.item_events("reminder", EVENT.item_id, deadline=LATER)) == 2_000
     assert (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
     )  # KiB; all events together take several times that

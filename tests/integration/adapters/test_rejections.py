@@ -6,11 +6,12 @@ from typing import Any
 
 import botocore.session
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError
+from urllib3.exceptions import ProtocolError
 
 from event_service.adapters.aws import make_transport
 from event_service.adapters.data_plane import Sns
-from event_service.adapters.rejections import RejectedTopic
+from event_service.adapters.topics import RejectedTopic
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import RecordError
@@ -110,7 +111,7 @@ def test_a_record_that_cannot_be_published_fails_alone(letters: Letters, pool: T
 
 
 TRANSIENT = [
-    ReadTimeoutError(endpoint_url="sns"),
+    ProtocolError("connection closed"),
     ClientError({"Error": {"Code": "Throttling"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "PublishBatch"),  # type: ignore[typeddict-item]
     ValueError("no response that can be read"),
 ]
@@ -143,7 +144,7 @@ def test_a_topic_that_stays_down_is_given_up_sooner_by_the_next_batch(
     world: World, letters: Letters, pool: ThreadPoolExecutor
 ) -> None:
     """A batch with a rejected record would otherwise last as long as it may."""
-    client = Client(*[ReadTimeoutError(endpoint_url="sns")] * 1000)
+    client = Client(*[ProtocolError("connection closed")] * 1000)
     backends = _backends(client, letters, pool)
     first = process([raw(MALFORMED)], backends, Deadline.after(1))
     assert (first.outcomes[0].handed_over, backends.down) == (False, frozenset({"rejected_topic"}))

@@ -9,7 +9,7 @@ from moto import mock_aws
 
 from event_service.adapters.aws import make_client, make_transport
 from event_service.adapters.data_plane import Sns
-from event_service.adapters.topic import Topic as NotificationTopic
+from event_service.adapters.topics import Topic as NotificationTopic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event
 from event_service.domain.facts import PendingFact, fact_of

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from event_service.dead_letters.__main__ import main
 from local.stack import Stack
 from tests.support.dead_letters import Letters, make_letters
 from tests.support.messages import CREATED, NOTE, REMINDER, Record, cloud_event, legacy, native, raw, text, wrapped
+from tests.support.sampling import examples, sample
 from tests.support.world import World
 
 MALFORMED = '{"userId": "user-a", "itemId": '
@@ -349,8 +351,7 @@ def _run_in_a_process(arguments: list[str], environment: dict[str, str]) -> None
     main(arguments)
 
 
-@pytest.mark.parametrize("killed_after", [0.15, 0.4, 0.8])
-@pytest.mark.parametrize("command", ["redrive", "discard"])
+@pytest.mark.parametrize(("command", "killed_after"), sample([*product(("redrive", "discard"), (0.15, 0.4, 0.8))], 2))
 def test_a_killed_command_loses_nothing(
     letters: Letters, stack: Stack, tmp_path: Path, command: str, killed_after: float
 ) -> None:
@@ -401,15 +402,16 @@ def _is_whole(line: str) -> bool:
 
 
 def test_ten_thousand_messages_are_redriven_in_under_two_minutes(letters: Letters) -> None:
-    """The expected figure; the time is printed."""
+    """The expected figure; the time is printed. A fifth of them, in a fifth of the time, unless the run is full."""
+    count = examples(2_000, 10_000)
     body = text(native(eventType="note:added"))
-    for _ in range(1000):
+    for _ in range(count // 10):
         entries = [{"Id": str(n), "MessageBody": body} for n in range(10)]
         letters.sqs.send_message_batch(QueueUrl=letters.queue_url, Entries=entries)
     start = time.monotonic()
     assert main(["redrive", "--all", "--yes"]) == 0
-    assert time.monotonic() - start < 120
-    assert letters.count(letters.event_queue_url) == (10_000, 0)
+    assert time.monotonic() - start < 120 * count / 10_000
+    assert letters.count(letters.event_queue_url) == (count, 0)
     print(f"redrive: {time.monotonic() - start:.1f} s")
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ClientError
+from urllib3.exceptions import ProtocolError
 
 from event_service.adapters.data_plane import DynamoDb
 from event_service.adapters.event_items import event_of
@@ -142,7 +143,7 @@ def test_a_scan_that_fails_for_a_while_is_retried(
     failures: list[Exception] = [
         ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "Scan"),
         ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Scan"),  # type: ignore[typeddict-item]
-        ConnectionClosedError(endpoint_url="https://dynamodb"),
+        ProtocolError("connection closed"),
     ]
     scan = DynamoDb.scan
 
