@@ -116,7 +116,7 @@ def test_an_interrupted_erasure_is_finished_by_the_next_run(updates: int, aws: A
 
     assert main(["--user", "user-a", "--yes"]) == 0
     assert SECRET not in json.dumps(list(of_user(stored(aws), "user-a").values()))
-    assert execute(url, "SELECT FROM notifications AS n WHERE user_id = 'user-a' AND n::text ~ %s", (SECRET,)) == []
+    assert execute(url, "SELECT 1 FROM notifications AS n WHERE user_id = 'user-a' AND n::text ~ %s", (SECRET,)) == []
     assert compare(job(aws, url))[1] == []
 
 

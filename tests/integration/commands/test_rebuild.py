@@ -72,7 +72,7 @@ def test_the_samples_are_rebuilt_by_several_processes(aws: Aws, service_environm
     assert (process.returncode, errors) == (0, "")
     assert " events, 0 of them refused" in output
     assert rows(url) == live
-    assert execute(url, "SELECT FROM rebuild_progress") == []
+    assert execute(url, "SELECT 1 FROM rebuild_progress") == []
     assert outbox(url) == []
 
 

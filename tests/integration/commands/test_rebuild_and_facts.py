@@ -89,7 +89,7 @@ def test_an_event_that_a_rebuild_applied_first_has_its_fact_when_it_comes_back(
 
     assert kinds(aws) == facts
     assert published(aws) == Counter(fact["id"] for fact in stored_facts(aws))
-    assert execute(service_environment["DATABASE_URL"], "SELECT FROM outbox") == []
+    assert execute(service_environment["DATABASE_URL"], "SELECT 1 FROM outbox") == []
 
 
 def number_of(each: Json) -> str:
