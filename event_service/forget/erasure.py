@@ -3,25 +3,19 @@
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from event_service.adapters.event_items import (
     BY_USER,
-    EVENT_DATA,
-    EVENT_DATA_ENCODING,
     EVENT_TYPE,
     FORGOTTEN_AT,
     ID,
     ITEM_ERRORS,
     PK,
     SK,
-    USER_EMAIL,
     USER_ID,
     Item,
-    data_attributes,
-    data_of,
     is_fact,
     is_forgotten,
     key_of,
@@ -36,6 +30,7 @@ from event_service.domain.event import KNOWN_TYPES, Event, notification_id
 from event_service.domain.facts import fact_id, fact_of
 from event_service.domain.redaction import redact
 from event_service.errors import Paused
+from event_service.forget.items import emptied, replace_item
 from event_service.merging import announced_keys, merge_requests
 
 _ITEMS_PER_REPORT: Final = 1000
@@ -143,38 +138,8 @@ def _erase_item(task: Erasure, item: Item, kind: str) -> Item | None:
         return left
     task.personal[kind] += 1
     if task.writes:
-        _write_item(task, item, left)
+        replace_item(task.client, task.table, left)
     return left
-
-
-def emptied(item: Item) -> Item:
-    """Return an item without personal data; everything else stays, including how it is compressed.
-
-    Raises one of `ITEM_ERRORS` if the item cannot be read.
-    """
-    left = {name: value for name, value in item.items() if name != USER_EMAIL}
-    data = data_of(item)
-    if (redacted := redact(data)) == data:
-        return left
-    return {name: value for name, value in left.items() if name != EVENT_DATA_ENCODING} | data_attributes(redacted)
-
-
-def _write_item(task: Erasure, item: Item, left: Item) -> None:
-    encoded = EVENT_DATA_ENCODING in left
-    with suppress(task.client.exceptions.ConditionalCheckFailedException):  # it has expired since
-        values = {":data": left[EVENT_DATA], ":now": {"S": now()}}
-        task.client.update_item(
-            TableName=task.table,
-            Key=key_of(item[PK]["S"], item[SK]["S"]),
-            UpdateExpression=f"SET {EVENT_DATA} = :data, {FORGOTTEN_AT} = :now"
-            + (
-                f", {EVENT_DATA_ENCODING} = :gzip REMOVE {USER_EMAIL}"
-                if encoded
-                else f" REMOVE {USER_EMAIL}, {EVENT_DATA_ENCODING}"
-            ),
-            ConditionExpression=f"attribute_exists({PK})",
-            ExpressionAttributeValues=values | ({":gzip": left[EVENT_DATA_ENCODING]} if encoded else {}),
-        )
 
 
 def _renew_rows(task: Erasure, items: Sequence[Item], facts: set[str]) -> None:

@@ -16,6 +16,7 @@ from event_service.domain.facts import PendingFact, fact_of, message_of
 from event_service.forget import erasure as module
 from event_service.forget.__main__ import main
 from event_service.forget.erasure import Erasure, erase
+from event_service.forget.items import replace_item
 from event_service.rebuild.progress import RebuildJob
 from event_service.rebuild.rebuild import compare, rebuild
 from tests.integration.commands.personal_data import DATA, EMAIL, SECRET, of_user, personal
@@ -192,13 +193,12 @@ def test_a_killed_comparisons_copy_of_the_rows_is_dropped(aws: Aws, url: str) ->
 
 def test_an_event_that_expires_meanwhile_is_gone_anyway(aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found, and deleted before it is written."""
-    write = module._write_item
 
-    def expired(task: Erasure, item: Any, left: Any) -> None:
-        task.client.delete_item(TableName=aws.table, Key={"pk": item["pk"], "sk": item["sk"]})
-        write(task, item, left)
+    def expired(client: Any, table: str, left: Any) -> None:
+        client.delete_item(TableName=table, Key={"pk": left["pk"], "sk": left["sk"]})
+        replace_item(client, table, left)
 
-    monkeypatch.setattr(module, "_write_item", expired)
+    monkeypatch.setattr(module, "replace_item", expired)
     assert main(["--user", "user-a", "--yes"]) == 0
     assert not of_user(stored(aws), "user-a")
 
