@@ -38,9 +38,12 @@ _LONGEST_PAUSE_SECONDS: Final = 20
 
 
 def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> None:
-    """Work through a segment from where it got to; after a failure that may heal, again from there."""
+    """Work through a segment from where it got to; after a failure that may heal, again from there.
+
+    At least one page is done, so that a rebuild that is stopped again and again gets to its end.
+    """
     failures = 0
-    while not should_stop():
+    while True:
         try:
             with connect(job.database, secrets_client) as connection:
                 # A crash of PostgreSQL may lose the last pages, together with their positions.
@@ -56,6 +59,8 @@ def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> No
                 raise
             print(f"rebuild: segment {segment}: {type(exc).__name__}, trying again", file=sys.stderr)
             pause(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
+            if should_stop():
+                return
 
 
 def _pages_done(

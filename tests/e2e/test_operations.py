@@ -26,7 +26,7 @@ from tests.support.proxies.http import HttpHandler
 from tests.support.proxies.script import Fault, Script
 from tests.support.proxies.server import running_server
 from tests.support.sampling import FULL
-from tests.support.tables import execute, printed_rows
+from tests.support.tables import count_notifications, execute, printed_rows
 
 NAME = "operations"
 EVENTS = 100_000 if FULL else 6_000
@@ -113,7 +113,8 @@ def test_a_comparison_takes_several_invocations_and_fails_like_the_command(
     """Exit status 1 and the difference's id; the copy of the rows is gone in the end."""
     url, _ = operated
     limit(monkeypatch, 10 if FULL else 1)
-    assert rebuilding.main(["--stack", NAME]) == 0
+    if not count_notifications(url):
+        assert rebuilding.main(["--stack", NAME]) == 0
     execute(url, "DELETE FROM notifications WHERE item_id LIKE '%1'")
     execute(url, "UPDATE notifications SET user_email = 'another' WHERE item_id LIKE '%2'")
     capsys.readouterr()

@@ -12,6 +12,7 @@ from urllib3.exceptions import ProtocolError
 from event_service.adapters.data_plane import DynamoDb
 from event_service.adapters.event_items import event_of
 from event_service.domain.event import notification_id
+from event_service.rebuild.__main__ import main
 from event_service.rebuild.rebuild import compare, rebuild
 from local.stack import Stack
 from tests.integration.commands.rebuilds import command
@@ -25,8 +26,8 @@ STORED = 8_000  # several pages of a scan in each of two segments
 
 # What an interrupted rebuild leaves that has scanned for all facts, and for the events of as many of the two segments.
 HALF_DONE = (
-    "INSERT INTO rebuild_progress (target, phase, source, segment, done, relation)"
-    " SELECT 'notifications', phase, %s, segment, phase = 'facts' OR segment < %s,"
+    "INSERT INTO rebuild_progress (target, phase, source, segment, done, events, relation)"
+    " SELECT 'notifications', phase, %s, segment, phase = 'facts' OR segment < %s, (phase = 'events')::int,"
     " pg_relation_filenode('notifications')"
     " FROM unnest(ARRAY['facts', 'events']) AS phase, generate_series(0, 1) AS segment"
 )
@@ -134,6 +135,26 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
         (False, True)
     ]
     assert rebuild(job(service_environment)).scanned == STORED
+
+
+@pytest.mark.parametrize("mode", [[], ["--verify"]])
+def test_a_rebuild_that_is_stopped_again_and_again_gets_to_its_end(
+    mode: list[str], service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also while it has no rows yet, because it still scans for facts, or because there are no known events."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(20)])
+    deliver([record("todo:added", "user", f"todo-{number}", number) for number in range(20)])
+    before = rows(url)
+    if not mode:
+        lose_rows(url)
+    statuses = [75]
+    while statuses[-1] == 75 and len(statuses) < 50:
+        statuses.append(main(["--workers=1", "--segments=20", "--seconds=0", *mode]))
+    assert statuses[-1] == 0
+    assert len(statuses) > 3
+    assert rows(url) == before
+    assert "rebuild: 20 events, 0 of them refused" in capsys.readouterr().out
 
 
 def test_a_scan_that_fails_for_a_while_is_retried(
