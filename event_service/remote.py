@@ -10,9 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004  # botocore's
 
-from event_service.adapters.aws import NO_RESPONSE
 from event_service.adapters.batching import is_transient
 from event_service.adapters.upkeep import BUSY
 from event_service.cli import make_patient_client, stack_output
@@ -64,7 +63,7 @@ def _ask(client: Any, function: str, request: dict[str, Any]) -> Any:
     while True:
         try:
             return _invoke(client, function, request)
-        except (ClientError, Unavailable, *NO_RESPONSE) as exc:
+        except (ClientError, ConnectionError, HTTPClientError, Unavailable) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not _may_pass(exc)):
                 raise

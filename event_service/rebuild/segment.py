@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from json import JSONDecodeError
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,6 +34,8 @@ from event_service.rebuild.progress import (
 )
 from event_service.rebuild.workers import pause, should_stop
 
+# A response that was cut off is not JSON.
+_MAY_PASS: Final = (psycopg.OperationalError, psycopg.errors.UniqueViolation, JSONDecodeError, *NO_RESPONSE)
 _ATTEMPTS: Final = 10  # to get one page further: with their pauses, about a minute
 _LONGEST_PAUSE_SECONDS: Final = 20
 
@@ -53,7 +56,7 @@ def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> No
                     if should_stop():
                         break
                 return
-        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, *NO_RESPONSE) as exc:
+        except (*_MAY_PASS, ClientError) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise

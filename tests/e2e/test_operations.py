@@ -93,12 +93,13 @@ def test_a_rebuild_takes_several_invocations_and_makes_the_same_rows(
     limit(monkeypatch, 10 if FULL else 1)
     started = time.monotonic()
     assert rebuilding.main(["--stack", NAME, "--restart"]) == 0
-    print(f"{EVENTS} events in {time.monotonic() - started:.1f} s")
+    seconds = time.monotonic() - started
 
     statuses = invocations(log)
     assert len(statuses) >= 3
     assert statuses == [75] * (len(statuses) - 1) + [0]
     output = capsys.readouterr().out
+    print(f"{EVENTS:,} events in {len(statuses)} invocations and {seconds:.1f} s")
     assert f"rebuild: {EVENTS:,} events, 0 of them refused" in output
     assert printed_rows(url) == printed_rows(elsewhere)
     assert len(printed_rows(url)) == ITEMS
