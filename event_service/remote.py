@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004  # botocore's
 
 from event_service.adapters.batching import is_transient
 from event_service.adapters.upkeep import BUSY
@@ -63,7 +63,7 @@ def _ask(client: Any, function: str, request: dict[str, Any]) -> Any:
     while True:
         try:
             return _invoke(client, function, request)
-        except (ClientError, BotoCoreError, Unavailable) as exc:
+        except (ClientError, ConnectionError, HTTPClientError, Unavailable) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not _may_pass(exc)):
                 raise

@@ -65,7 +65,9 @@ def prepare(connection: TimeLimitedConnection, job: RebuildJob, phases: Sequence
         connection.execute(
             "DELETE FROM rebuild_progress AS p WHERE p.target = %s AND (p.source <> %s OR %s"
             " OR p.relation IS DISTINCT FROM pg_relation_filenode(to_regclass(p.target))"
-            f" OR p.begun_at < now() - interval '1 day' OR NOT EXISTS (SELECT FROM {job.target})"
+            f" OR p.begun_at < now() - interval '1 day'"
+            f" OR NOT EXISTS (SELECT FROM {job.target})"
+            " AND EXISTS (SELECT FROM rebuild_progress AS o WHERE o.target = p.target AND o.events > o.refused)"
             " OR NOT EXISTS (SELECT FROM rebuild_progress AS o WHERE o.target = p.target AND NOT o.done))",
             (job.target, job.source, job.restart),
         )
@@ -98,12 +100,12 @@ def progress_of(connection: TimeLimitedConnection, job: RebuildJob) -> Progress:
     return Progress(*(row or (0, 0, 0, 0.0)))
 
 
-def segments_of(connection: TimeLimitedConnection, job: RebuildJob, phase: str) -> list[int]:
-    """Return the numbers of a phase's segments."""
+def segments_of(connection: TimeLimitedConnection, job: RebuildJob, phase: str) -> tuple[list[int], int]:
+    """Return the numbers of a phase's segments that are not done, and the number of all of them."""
     rows = connection.execute(
-        "SELECT segment FROM rebuild_progress WHERE target = %s AND phase = %s", (job.target, phase)
-    )
-    return [segment for (segment,) in rows]
+        "SELECT segment, done FROM rebuild_progress WHERE target = %s AND phase = %s", (job.target, phase)
+    ).fetchall()
+    return [segment for segment, done in rows if not done], len(rows)
 
 
 def clear(connection: TimeLimitedConnection, target: LiteralString) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from typing import Final
 
 from event_service.adapters.postgres import TimeLimitedConnection
 from event_service.adapters.upkeep import (
@@ -37,6 +38,7 @@ from event_service.rebuild.segment import scan_segment
 from event_service.rebuild.workers import make_workers
 
 Report = Callable[[Progress], None]
+_SHORTEST_WAIT_SECONDS: Final = 0.05
 
 
 def rebuild(job: RebuildJob, report: Report = lambda _: None) -> Progress:
@@ -78,7 +80,7 @@ def _fill(connection: TimeLimitedConnection, job: RebuildJob, phases: tuple[str,
     pool, stop = make_workers(job.workers)
     try:
         for phase in phases:
-            _scan(connection, job, phase, pool, report)
+            _scan(connection, job, phase, (pool, stop), report)
     except BrokenProcessPool as exc:
         raise CommandError("a worker was killed, perhaps out of memory; run the same command again to resume") from exc
     finally:
@@ -90,13 +92,28 @@ def _fill(connection: TimeLimitedConnection, job: RebuildJob, phases: tuple[str,
     return total
 
 
-def _scan(connection: TimeLimitedConnection, job: RebuildJob, phase: str, pool: Executor, report: Report) -> None:
-    segments = segments_of(connection, job, phase)
-    pending = {pool.submit(scan_segment, job, phase, segment, len(segments)) for segment in segments}
+def _scan(
+    connection: TimeLimitedConnection,
+    job: RebuildJob,
+    phase: str,
+    workers: tuple[Executor, Callable[[], None]],
+    report: Report,
+) -> None:
+    pool, stop = workers
+    segments, total = segments_of(connection, job, phase)
+    pending = {pool.submit(scan_segment, job, phase, segment, total) for segment in segments}
+    stopped = False
     while pending:
-        done, pending = wait(pending, timeout=min(1, job.deadline.remaining()), return_when="FIRST_EXCEPTION")
+        seconds = 1 if stopped else max(_SHORTEST_WAIT_SECONDS, min(1, job.deadline.remaining()))
+        done, pending = wait(pending, timeout=seconds, return_when="FIRST_EXCEPTION")
         for each in done:
-            each.result()
+            if not each.cancelled():
+                each.result()
         report(progress_of(connection, job))
         if pending and not job.deadline.remaining():
-            raise Paused
+            stopped = True
+            stop()
+            for each in pending:
+                each.cancel()
+    if segments_of(connection, job, phase)[0]:
+        raise Paused

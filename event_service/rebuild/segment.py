@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from json import JSONDecodeError
 from typing import Any, Final
 from uuid import UUID
 
@@ -33,14 +34,19 @@ from event_service.rebuild.progress import (
 )
 from event_service.rebuild.workers import pause, should_stop
 
+# A response that was cut off is not JSON.
+_MAY_PASS: Final = (psycopg.OperationalError, psycopg.errors.UniqueViolation, JSONDecodeError, *NO_RESPONSE)
 _ATTEMPTS: Final = 10  # to get one page further: with their pauses, about a minute
 _LONGEST_PAUSE_SECONDS: Final = 20
 
 
 def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> None:
-    """Work through a segment from where it got to; after a failure that may heal, again from there."""
+    """Work through a segment from where it got to; after a failure that may heal, again from there.
+
+    At least one page is done, so that a rebuild that is stopped again and again gets to its end.
+    """
     failures = 0
-    while not should_stop():
+    while True:
         try:
             with connect(job.database, secrets_client) as connection:
                 # A crash of PostgreSQL may lose the last pages, together with their positions.
@@ -50,12 +56,14 @@ def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> No
                     if should_stop():
                         break
                 return
-        except (psycopg.OperationalError, psycopg.errors.UniqueViolation, ClientError, *NO_RESPONSE) as exc:
+        except (*_MAY_PASS, ClientError) as exc:
             failures += 1
             if failures == _ATTEMPTS or (isinstance(exc, ClientError) and not is_transient(exc)):
                 raise
             print(f"rebuild: segment {segment}: {type(exc).__name__}, trying again", file=sys.stderr)
             pause(min(2**failures / 20, _LONGEST_PAUSE_SECONDS))
+            if should_stop():
+                return
 
 
 def _pages_done(

@@ -26,7 +26,7 @@ from tests.support.proxies.http import HttpHandler
 from tests.support.proxies.script import Fault, Script
 from tests.support.proxies.server import running_server
 from tests.support.sampling import FULL
-from tests.support.tables import execute, printed_rows
+from tests.support.tables import count_notifications, execute, printed_rows
 
 NAME = "operations"
 EVENTS = 100_000 if FULL else 6_000
@@ -93,12 +93,13 @@ def test_a_rebuild_takes_several_invocations_and_makes_the_same_rows(
     limit(monkeypatch, 10 if FULL else 1)
     started = time.monotonic()
     assert rebuilding.main(["--stack", NAME, "--restart"]) == 0
-    print(f"{EVENTS} events in {time.monotonic() - started:.1f} s")
+    seconds = time.monotonic() - started
 
     statuses = invocations(log)
     assert len(statuses) >= 3
     assert statuses == [75] * (len(statuses) - 1) + [0]
     output = capsys.readouterr().out
+    print(f"{EVENTS:,} events in {len(statuses)} invocations and {seconds:.1f} s")
     assert f"rebuild: {EVENTS:,} events, 0 of them refused" in output
     assert printed_rows(url) == printed_rows(elsewhere)
     assert len(printed_rows(url)) == ITEMS
@@ -113,7 +114,8 @@ def test_a_comparison_takes_several_invocations_and_fails_like_the_command(
     """Exit status 1 and the difference's id; the copy of the rows is gone in the end."""
     url, _ = operated
     limit(monkeypatch, 10 if FULL else 1)
-    assert rebuilding.main(["--stack", NAME]) == 0
+    if not count_notifications(url):
+        assert rebuilding.main(["--stack", NAME]) == 0
     execute(url, "DELETE FROM notifications WHERE item_id LIKE '%1'")
     execute(url, "UPDATE notifications SET user_email = 'another' WHERE item_id LIKE '%2'")
     capsys.readouterr()

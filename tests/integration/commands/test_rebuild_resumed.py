@@ -1,5 +1,6 @@
 """A rebuild that was interrupted continues where it stopped, or begins again if that would be wrong."""
 
+import json
 import signal
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from urllib3.exceptions import ProtocolError
 from event_service.adapters.data_plane import DynamoDb
 from event_service.adapters.event_items import event_of
 from event_service.domain.event import notification_id
+from event_service.rebuild.__main__ import main
 from event_service.rebuild.rebuild import compare, rebuild
 from local.stack import Stack
 from tests.integration.commands.rebuilds import command
@@ -25,8 +27,8 @@ STORED = 8_000  # several pages of a scan in each of two segments
 
 # What an interrupted rebuild leaves that has scanned for all facts, and for the events of as many of the two segments.
 HALF_DONE = (
-    "INSERT INTO rebuild_progress (target, phase, source, segment, done, relation)"
-    " SELECT 'notifications', phase, %s, segment, phase = 'facts' OR segment < %s,"
+    "INSERT INTO rebuild_progress (target, phase, source, segment, done, events, relation)"
+    " SELECT 'notifications', phase, %s, segment, phase = 'facts' OR segment < %s, (phase = 'events')::int,"
     " pg_relation_filenode('notifications')"
     " FROM unnest(ARRAY['facts', 'events']) AS phase, generate_series(0, 1) AS segment"
 )
@@ -136,6 +138,26 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
     assert rebuild(job(service_environment)).scanned == STORED
 
 
+@pytest.mark.parametrize("mode", [[], ["--verify"]])
+def test_a_rebuild_that_is_stopped_again_and_again_gets_to_its_end(
+    mode: list[str], service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also while it has no rows yet, because it still scans for facts, or because there are no known events."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(20)])
+    deliver([record("todo:added", "user", f"todo-{number}", number) for number in range(20)])
+    before = rows(url)
+    if not mode:
+        lose_rows(url)
+    statuses = [75]
+    while statuses[-1] == 75 and len(statuses) < 50:
+        statuses.append(main(["--workers=1", "--segments=20", "--seconds=0", *mode]))
+    assert statuses[-1] == 0
+    assert len(statuses) > 3
+    assert rows(url) == before
+    assert "rebuild: 20 events, 0 of them refused" in capsys.readouterr().out
+
+
 def test_a_scan_that_fails_for_a_while_is_retried(
     aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,6 +166,7 @@ def test_a_scan_that_fails_for_a_while_is_retried(
         ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "Scan"),
         ClientError({"Error": {}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "Scan"),  # type: ignore[typeddict-item]
         ProtocolError("connection closed"),
+        json.JSONDecodeError("cut off", '{"Items": [', 11),
     ]
     scan = DynamoDb.scan
 
@@ -157,4 +180,4 @@ def test_a_scan_that_fails_for_a_while_is_retried(
     before = rows(service_environment["DATABASE_URL"])
     progress = rebuild(job(service_environment))
     assert (progress.events, rows(service_environment["DATABASE_URL"])) == (1, before)
-    assert capsys.readouterr().err.count("trying again") == 3
+    assert capsys.readouterr().err.count("trying again") == 4
