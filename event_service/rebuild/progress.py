@@ -146,9 +146,7 @@ def advance(  # noqa: PLR0913  # a row of the table
 
 def add_facts(connection: TimeLimitedConnection, ids: Iterable[str]) -> None:
     """Store the ids of facts that exist."""
-    with connection.cursor() as cursor, cursor.copy("COPY rebuild_facts (id) FROM STDIN") as copy:
-        for id_ in ids:
-            copy.write_row((id_,))
+    connection.execute("INSERT INTO rebuild_facts (id) SELECT unnest(%s::uuid[])", ([*ids],))
 
 
 def known_facts(connection: TimeLimitedConnection, ids: Sequence[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from json import JSONDecodeError
 from typing import Any, Final
@@ -51,6 +52,8 @@ def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> No
             with connect(job.database, secrets_client) as connection:
                 # A crash of PostgreSQL may lose the last pages, together with their positions.
                 connection.execute("SET synchronous_commit = off")
+                # Without statistics, the planner would read all known facts for each page.
+                connection.execute("SET enable_seqscan = off")
                 for _ in _pages_done(connection, job, phase, segment, segments):
                     failures = 0
                     if should_stop():
@@ -139,7 +142,10 @@ def _client(_table: str) -> DynamoDb:
 
 
 def _scan(table: str, phase: str, segment: int, segments: int, position: Position) -> Iterator[Any]:
-    """Yield the pages of a segment with the facts, or with the events of known types, after a position."""
+    """Yield the pages of a segment with the facts, or with the events of known types, after a position.
+
+    The next page is on its way while the caller works on one.
+    """
     names = FACT_TYPES if phase == FACTS else KNOWN_TYPES
     types = {f":{number}": {"S": name} for number, name in enumerate(names)}
     attributes = (items_of_events.ID,) if phase == FACTS else items_of_events.EVENT_ATTRIBUTES
@@ -153,11 +159,13 @@ def _scan(table: str, phase: str, segment: int, segments: int, position: Positio
         "ExpressionAttributeNames": {f"#{name}": name for name in attributes} | {"#type": items_of_events.EVENT_TYPE},
         "ExpressionAttributeValues": types,
     }
-    if position.key is not None:
-        request["ExclusiveStartKey"] = key_of(*position.key)
-    while True:
-        page = _client(table).scan(**request)
-        yield page
-        if "LastEvaluatedKey" not in page:
-            return
-        request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+    with ThreadPoolExecutor(1) as reader:
+        start = {} if position.key is None else {"ExclusiveStartKey": key_of(*position.key)}
+        following = reader.submit(_client(table).scan, **request, **start)
+        while True:
+            page = following.result()
+            if last := page.get("LastEvaluatedKey"):
+                following = reader.submit(_client(table).scan, **request, ExclusiveStartKey=last)
+            yield page
+            if not last:
+                return
