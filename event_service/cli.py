@@ -1,4 +1,4 @@
-"""What the commands that reach backends share: parsers, patient clients, and the reasons of failures."""
+"""What the commands that reach backends share: options, patient clients, and the reasons of failures."""
 
 import argparse
 from collections.abc import Callable
@@ -22,18 +22,6 @@ _NEW_CREDENTIALS_NEEDED: Final = (
     "InvalidClientTokenId",
     "UnrecognizedClientException",
 )
-
-
-def make_parser(name: str, doc: str | None, environment: str = "") -> argparse.ArgumentParser:
-    """Return the argument parser of `python -m event_service.<name>`; `doc` is its module's docstring."""
-    description, _, details = (doc or "").partition("\n\n")
-    return argparse.ArgumentParser(
-        f"python -m event_service.{name}",
-        description=description,
-        epilog=details + (f"\nEnvironment: {environment}." if environment else ""),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 def add_stack(parser: argparse.ArgumentParser) -> None:

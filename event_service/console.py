@@ -1,5 +1,6 @@
-"""How every command ends: an exit status for scripts, and errors as one line on standard error."""
+"""How every command begins and ends: its parser, its exit status, and errors as one line on standard error."""
 
+import argparse
 import io
 import os
 import signal
@@ -10,6 +11,18 @@ from typing import Final
 from event_service.errors import Paused, internal_error
 
 PAUSED: Final = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+
+def make_parser(name: str, doc: str | None, environment: str = "") -> argparse.ArgumentParser:
+    """Return the argument parser of `python -m event_service.<name>`; `doc` is its module's docstring."""
+    description, _, details = (doc or "").partition("\n\n")
+    return argparse.ArgumentParser(
+        f"python -m event_service.{name}",
+        description=description,
+        epilog=details + (f"\nEnvironment: {environment}." if environment else ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def run(name: str, command: Callable[[], int], reason_of: Callable[[Exception], str | None] = lambda _: None) -> int:

@@ -18,7 +18,8 @@ import botocore.session
 
 from event_service.api.serving import PORT, served
 from event_service.api.signing import signed_requests
-from event_service.cli import make_parser, run, stack_output
+from event_service.cli import run, stack_output
+from event_service.console import make_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

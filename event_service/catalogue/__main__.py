@@ -1,21 +1,19 @@
-"""Prints the event types as an AsyncAPI 3 document: `python -m event_service.catalogue`."""
+"""Prints the event types, their formats and the facts as an AsyncAPI 3 document: `python -m event_service.catalogue`.
 
-import argparse
+docs/asyncapi.json is its output.
+"""
+
 import json
 import sys
 from collections.abc import Sequence
 
 from event_service.catalogue.document import asyncapi
-from event_service.console import run
+from event_service.console import make_parser, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the document; return the exit status."""
-    argparse.ArgumentParser(
-        "python -m event_service.catalogue",
-        description="Print the event types, their formats and the facts as an AsyncAPI 3 document."
-        " docs/asyncapi.json is its output.",
-    ).parse_args(arguments)
+    make_parser("catalogue", __doc__).parse_args(arguments)
     return run("catalogue", _print_document)
 
 

@@ -13,23 +13,16 @@ Exit status: 0 if the function would accept every record, 1 if it would reject o
 unknown), 2 if a file cannot be read or contains no records, or the command line is wrong.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 from event_service.check.files import check_files
-from event_service.console import run
+from event_service.console import make_parser, run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the files that the command line names; return the exit status."""
-    description, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        "python -m event_service.check",
-        description=description,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser("check", __doc__)
     parser.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
     parser.add_argument("--event-type", help="message attribute eventType of bare messages, such as reminder:created")
     parser.add_argument("--item-type", help="message attribute eventItemType of bare messages, such as reminder")

@@ -25,8 +25,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import TypeVar
 
-from event_service.cli import make_parser, make_patient_client, run, stack_output
+from event_service.cli import make_patient_client, run, stack_output
 from event_service.config import required
+from event_service.console import make_parser
 from event_service.dead_letters.groups import grouped, table, total
 from event_service.dead_letters.letters import NO_REASON, DeadLetter, read_letter
 from event_service.dead_letters.moving import (

@@ -19,17 +19,10 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from event_service.adapters.upkeep import drop_shadow, exclusive_connection
-from event_service.cli import (
-    add_seconds,
-    add_stack,
-    deadline_of,
-    make_parser,
-    make_patient_client,
-    run,
-    secrets_client,
-)
+from event_service.cli import add_seconds, add_stack, deadline_of, make_patient_client, run, secrets_client
 from event_service.codec.instants import now
 from event_service.config import DatabaseSettings, event_retention_days, event_store_table
+from event_service.console import make_parser
 from event_service.domain.formats import Identifier
 from event_service.errors import CommandError
 from event_service.forget.erasure import Erasure, erase

@@ -1,6 +1,8 @@
-"""The timeline of an item: `python -m event_service.history reminder ITEM_ID`.
+"""Prints an item's events in order, each with what it changed: `python -m event_service.history reminder ITEM_ID`.
 
-Needs `EVENT_STORE_TABLE` and the usual `AWS_*` variables.
+Commands that address the item are included.
+
+Exit status: 0 printed, 1 there are no events, 2 they cannot be read.
 """
 
 import argparse
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 
 from event_service.cli import run
 from event_service.codec.instants import Instant, parse_instant
+from event_service.console import make_parser
 from event_service.history.show import Selection, show
 
 
@@ -22,11 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m event_service.history",
-        description="Print an item's events in order, each with what it changed. Commands that address the item are"
-        " included. Needs EVENT_STORE_TABLE and the usual AWS_* variables.",
-    )
+    parser = make_parser("history", __doc__, "EVENT_STORE_TABLE, AWS_*")
     parser.add_argument("item_type", metavar="ITEM_TYPE", help="such as reminder")
     parser.add_argument("item_id", metavar="ITEM_ID")
     parser.add_argument("--user", metavar="ID", help="only the events of this user")

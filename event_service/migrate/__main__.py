@@ -13,8 +13,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from event_service.cli import add_stack, make_parser, run, secrets_client
+from event_service.cli import add_stack, run, secrets_client
 from event_service.config import DatabaseSettings
+from event_service.console import make_parser
 from event_service.migrate.role import update_roles
 from event_service.migrate.schema import migrate, missing_migrations
 from event_service.remote import drive

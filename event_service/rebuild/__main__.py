@@ -20,8 +20,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from event_service.adapters.upkeep import NOTIFICATIONS, Difference
-from event_service.cli import add_seconds, add_stack, deadline_of, make_parser, make_patient_client, run
+from event_service.cli import add_seconds, add_stack, deadline_of, make_patient_client, run
 from event_service.config import DatabaseSettings, event_store_table
+from event_service.console import make_parser
 from event_service.rebuild.progress import DEFAULT_SEGMENTS, Progress, RebuildJob
 from event_service.rebuild.rebuild import compare, rebuild
 from event_service.remote import drive
