@@ -10,9 +10,8 @@ from typing import Any, Final, TypeVar
 
 from event_service.adapters import event_items as names
 from event_service.adapters.batching import cut, send_in_batches
-from event_service.adapters.event_items import ITEM_ERRORS, Item, data_of, event_key, is_fact, key_of, text_of
+from event_service.adapters.event_items import event_key, key_of, stored_event
 from event_service.adapters.paging import ALL, Page, Span, decode_cursor, encode_cursor
-from event_service.codec.json_text import raw_members, string_value
 from event_service.deadline import Deadline
 from event_service.domain.event import EventKey
 from event_service.domain.links import possible_facts
@@ -28,10 +27,6 @@ MAX_PAGE_BYTES: Final = 3 * 1024 * 1024
 _ITEMS_PER_QUERY: Final = 500  # bounds the memory needed to read a whole stream
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
 _KEYS_PER_REQUEST: Final = 100
-
-
-class UnreadableItem(Exception):
-    """An item of the event store does not contain a readable event; the message names its key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,7 @@ class EventHistory:
             Unavailable: DynamoDB did not answer.
 
         """
-        possible = {(event.pk, event.sk): possible_facts(event) for event in events}
+        possible = {event.key: possible_facts(event) for event in events}
         keys = [key for facts in possible.values() for key in facts]
         answers = self._read(keys, self._exist, _KEYS_PER_REQUEST, deadline)
         stored = {key for key, answer in zip(keys, answers, strict=True) if answer is True}
@@ -190,31 +185,3 @@ class EventHistory:
 
 def _is_retryable(answer: object) -> bool:
     return isinstance(answer, Unavailable) and answer.retryable
-
-
-def stored_event(item: Item) -> StoredEvent:
-    """Return the event of an item; the user of a fact is in its data only.
-
-    Raises:
-        UnreadableItem: the item is damaged or was not written by this service.
-
-    """
-    try:
-        data = data_of(item)
-        pk, sk = event_key(item)
-        return StoredEvent(
-            pk=pk,
-            sk=sk,
-            id=item[names.ID]["S"],
-            event_type=item[names.EVENT_TYPE]["S"],
-            user_id=text_of(item, names.USER_ID) or string_value(raw_members(data)["userId"]) or "",
-            user_email=text_of(item, names.USER_EMAIL),
-            occurred_at=item[names.OCCURRED_AT]["S"],
-            recorded_at=item[names.RECORDED_AT]["S"],
-            causation_id=text_of(item, names.CAUSATION_ID),
-            data=data,
-            is_fact=is_fact(item),
-        )
-    except ITEM_ERRORS as exc:
-        key = f"{text_of(item, names.PK)} {text_of(item, names.SK)}"
-        raise UnreadableItem(f"the event store's item {key} cannot be read") from exc

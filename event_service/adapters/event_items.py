@@ -1,17 +1,15 @@
-"""Events as items of the event store: the only module that knows the names of the table's attributes.
-
-docs/data.md describes the attributes.
-"""
+"""Events as items of the event store (docs/data.md): the only module that knows the names of its attributes."""
 
 import gzip
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from event_service.codec.instants import Instant, epoch_seconds, parse_instant_or_none
-from event_service.codec.json_text import parse_object, same_value
+from event_service.codec.json_text import parse_object, raw_members, same_value, string_value
 from event_service.domain.event import FACT_TYPES, Event, EventKey
 from event_service.domain.facts import same_fact_data
+from event_service.domain.state import StoredEvent
 from event_service.errors import Rejected
 
 Item = Mapping[str, Any]  # attribute name -> typed value: {"S": text}, {"B": bytes} or {"N": digits}
@@ -53,6 +51,10 @@ MAX_KEY_BYTES: Final = (2048, 1024)  # of PK and SK
 # A fact is about 1 KB, and a write unit is 1 KB: above this size, compressing keeps it within one unit.
 _COMPRESS_ABOVE_BYTES: Final = 600
 _SECONDS_PER_DAY: Final = 86_400
+
+
+class UnreadableItem(Exception):
+    """An item of the event store does not contain a readable event; the message names its key."""
 
 
 def key_of(pk: str, sk: str) -> dict[str, Any]:
@@ -150,6 +152,34 @@ def event_of(item: Item) -> Event:
     return event
 
 
+def stored_event(item: Item) -> StoredEvent:
+    """Return the event or fact in an item; the user of a fact is in its data only.
+
+    Raises:
+        UnreadableItem: the item is damaged or was not written by this service.
+
+    """
+    try:
+        item_type, _, item_id = item[PK]["S"].partition("#")
+        data = data_of(item)
+        return StoredEvent(
+            id=item[ID]["S"],
+            occurred_at=Instant(item[OCCURRED_AT]["S"]),
+            event_type=item[EVENT_TYPE]["S"],
+            item_type=item_type,
+            item_id=item_id,
+            user_id=text_of(item, USER_ID) or string_value(raw_members(data)["userId"]) or "",
+            user_email=text_of(item, USER_EMAIL),
+            causation_id=text_of(item, CAUSATION_ID),
+            data=data,
+            is_fact=is_fact(item),
+            recorded_at=item[RECORDED_AT]["S"],
+        )
+    except ITEM_ERRORS as exc:
+        key = f"{text_of(item, PK)} {text_of(item, SK)}"
+        raise UnreadableItem(f"the event store's item {key} cannot be read") from exc
+
+
 def _required(item: Item, name: str) -> str:
     text = text_of(item, name)
     if text is None:
@@ -162,11 +192,10 @@ def differing_fields(event: Event, item: Item) -> list[str]:
 
     Raises one of `ITEM_ERRORS` if the item cannot be read.
     """
+    returned = is_fact(item) and event.event_type in FACT_TYPES  # a fact that came back through the queue
     payload = {EVENT_TYPE: event.event_type, CAUSATION_ID: event.causation_id}
-    same_data: Callable[[str, str], bool] = same_fact_data
-    if not is_fact(item) or event.event_type not in FACT_TYPES:
-        payload |= {USER_ID: event.user_id, USER_EMAIL: event.user_email}
-        same_data = same_value
+    payload |= {} if returned else {USER_ID: event.user_id, USER_EMAIL: event.user_email}
+    same_data = same_fact_data if returned else same_value
     names = [name for name, value in payload.items() if text_of(item, name) != value]
     return names if same_data(data_of(item), event.data) else [*names, EVENT_DATA]
 

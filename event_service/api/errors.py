@@ -7,7 +7,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
-from event_service.adapters.event_history import UnreadableItem
+from event_service.adapters.event_items import UnreadableItem
 from event_service.codec.json_text import dumps
 from event_service.errors import Unavailable, internal_error
 

@@ -51,7 +51,7 @@ def changes_json(old: str | None, new: str, changes: Sequence[FieldChange]) -> s
 def event_json(event: StoredEvent, facts: Facts) -> str:
     """Return an event with the links to its cause and its facts; see `models.StoredEvent`."""
     cause = cause_of(event)
-    own_facts = facts.get((event.pk, event.sk), [])
+    own_facts = facts.get(event.key, [])
     return event.to_json(
         causationPath=dumps(None if cause is None else _path(cause)),
         factIds=dumps([sk.partition("#")[2] for _, sk in own_facts]),

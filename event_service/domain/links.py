@@ -1,19 +1,16 @@
 """How events and facts refer to each other: by keys that can be derived, so that no search is needed."""
 
-from event_service.domain.event import KNOWN_TYPES, EventKey, notification_id
+from event_service.domain.event import EventKey, notification_id
 from event_service.domain.facts import possible_fact_ids
 from event_service.domain.state import StoredEvent, cause_pk
 
 
 def possible_facts(event: StoredEvent) -> list[EventKey]:
     """Return the keys that the fact of an event can have; an event that was overtaken has no fact."""
-    known = KNOWN_TYPES.get(event.event_type)
-    if known is None:
+    if (known := event.known_type) is None:
         return []
     stream = f"notification#{notification_id(event.user_id, known.subject, event.item_id)}"
-    return [
-        (stream, f"{event.occurred_at}#{fact_id}") for fact_id in possible_fact_ids((event.pk, event.sk), known.effect)
-    ]
+    return [(stream, f"{event.occurred_at}#{fact_id}") for fact_id in possible_fact_ids(event.key, known.effect)]
 
 
 def cause_of(fact: StoredEvent) -> EventKey | None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from event_service.codec.instants import Instant
 from event_service.codec.json_text import dumps, json_object, raw_members, same_value, string_value
 from event_service.domain.event import (
     FACT_TYPES,
     KNOWN_TYPES,
     Effect,
+    Event,
     Precedence,
     precedence_of,
     subject_of,
@@ -35,31 +35,11 @@ def effect_of(event_type: str) -> Effect | None:
 _KNOWN_ITEM_TYPES: Final = frozenset(name.partition(":")[0] for name in [*KNOWN_TYPES, *FACT_TYPES])
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """An event as it is stored. `data` is the JSON text of its `eventData`, exactly as received."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent(Event):
+    """An event as it is stored; `recorded_at` is when the service first stored it."""
 
-    pk: str
-    sk: str
-    id: str
-    event_type: str
-    user_id: str
-    user_email: str | None
-    occurred_at: str
     recorded_at: str
-    causation_id: str | None
-    data: str
-    is_fact: bool = False
-
-    @property
-    def item_type(self) -> str:
-        """The part of the partition key before the first `#`."""
-        return self.pk.partition("#")[0]
-
-    @property
-    def item_id(self) -> str:
-        """The part of the partition key after the first `#`."""
-        return self.pk.partition("#")[2]
 
     @property
     def effect(self) -> Effect | None:
@@ -147,7 +127,7 @@ def _precedence(event: StoredEvent) -> Precedence:
     event_id, pk = event.id, event.pk
     if event.is_fact:
         event_id, pk = event.causation_id or event.id, cause_pk(event)
-    return precedence_of(Instant(event.occurred_at), event.effect or "create", event_id, pk)
+    return precedence_of(event.occurred_at, event.effect or "create", event_id, pk)
 
 
 def cause_pk(fact: StoredEvent) -> str:

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from event_service.adapters.event_history import EventHistory, UnreadableItem
+from event_service.adapters.event_history import EventHistory
+from event_service.adapters.event_items import UnreadableItem
 from event_service.adapters.paging import Span
 from event_service.cli import make_patient_client
 from event_service.codec.instants import Instant

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from event_service.codec.instants import Instant
 from event_service.domain.event import FACT_TYPES
 from event_service.domain.state import StoredEvent, concerns, differences, diffs, related_item_types, state_at
 
@@ -13,13 +14,14 @@ def record(
 ) -> StoredEvent:
     """An event `second` seconds after noon."""
     at = f"2026-11-23T12:00:{second:02}.000000Z"
-    fields = {"pk": f"{event_type.partition(':')[0]}#item", "user_email": None, "recorded_at": at, "causation_id": None}
+    fields = {"user_email": None, "recorded_at": at, "causation_id": None}
     return StoredEvent(
-        sk=f"{at}#{name}",
         id=name,
         event_type=event_type,
+        item_type=event_type.partition(":")[0],
+        item_id="item",
         user_id=user,
-        occurred_at=at,
+        occurred_at=Instant(at),
         data=data,
         is_fact=event_type in FACT_TYPES,
         **{**fields, **other},
