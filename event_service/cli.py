@@ -1,6 +1,7 @@
 """What the commands that reach backends share: options, patient clients, and the reasons of failures."""
 
 import argparse
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -96,6 +97,8 @@ def secrets_client() -> Any:
 
 def run(name: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit status (`console.run`), with the reasons of backends."""
+    # It warns of the statement that an interruption leaves under way.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     return console.run(name, command, reason_of)
 
 

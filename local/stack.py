@@ -130,7 +130,10 @@ def create_database(stack: Stack, name: str, template: str = "template1") -> str
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            # Nothing waits for the disk here, and the default strategy takes four times the CPU time.
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
         )
     return stack.database_url.rpartition("/")[0] + "/" + name
 

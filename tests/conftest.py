@@ -4,8 +4,10 @@ import itertools
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
+import botocore.session
 import pytest
 
 from event_service.config import DatabaseSettings
@@ -23,6 +25,14 @@ _numbers = itertools.count(1)
 def pytest_report_header() -> str:
     """Say which share of the large matrices runs."""
     return "large matrices: " + ("in full" if FULL else "a fixed sample (EVENT_SERVICE_TESTS=full runs everything)")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _models_read_once() -> Iterator[None]:
+    """Let all sessions of botocore share the service models, which take longer to read than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", lru_cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(scope="session")

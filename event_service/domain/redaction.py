@@ -4,6 +4,7 @@ import html
 import json
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -68,11 +69,10 @@ def redact(text: str) -> str:
 
 def _redacted(member: str, value: Any) -> Any:
     """Return what is left of the value of a member; an object is a tuple of pairs here."""
-    name = re.sub("[^a-z]", "", member.lower())
-    is_id = _ID.fullmatch(member) is not None and "mail" not in name
+    is_id, is_personal, is_mail = _judge_name(member)
     is_text = isinstance(value, str) and not isinstance(value, _Number)
-    if name and not is_id and (name in _PERSONAL_NAMES or _PERSONAL.search(name) or _PERSONAL_WORD.search(member)):
-        return "" if is_text and (not value or "mail" not in name) else None
+    if is_personal:
+        return "" if is_text and (not value or not is_mail) else None
     if isinstance(value, tuple):
         return tuple(
             (f"erased {number}" if _is_personal(key) else key, _redacted(key, each))
@@ -81,6 +81,16 @@ def _redacted(member: str, value: Any) -> Any:
     if isinstance(value, list):
         return [_redacted(member, each) for each in value]
     return "" if is_text and not is_id and _is_personal(value) else value
+
+
+@lru_cache(maxsize=1024)
+def _judge_name(member: str) -> tuple[bool, bool, bool]:
+    """Tell whether a member is an id, whether its name makes it personal, and whether it names an e-mail address."""
+    name = re.sub("[^a-z]", "", member.lower())
+    is_mail = "mail" in name
+    is_id = _ID.fullmatch(member) is not None and not is_mail
+    by_name = name in _PERSONAL_NAMES or _PERSONAL.search(name) or _PERSONAL_WORD.search(member)
+    return is_id, bool(name and not is_id and by_name), is_mail
 
 
 def _is_personal(text: str) -> bool:

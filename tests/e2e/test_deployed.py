@@ -1,14 +1,21 @@
+"""What the deployed stack does: it processes events, hands over dead letters, and runs the built functions."""
+
 import json
+import time
 from typing import Any
 
 import pytest
 
+from event_service.dead_letters.__main__ import main as dead_letters
 from local import publish, show, state
 from local.deployment import ROOT, Deployment
 from local.invoke import invoke
 from local.stack import Stack
 from local.world import World
-from tests.support.messages import CREATED, PAYLOAD, legacy, raw, reminder_data
+from tests.support.messages import CREATED, NOTE, PAYLOAD, legacy, raw, reminder_data, text
+
+MALFORMED = '{"userId": "user-a", "itemId": '
+_SECONDS = 5
 
 
 def reminder(item: str) -> dict[str, Any]:
@@ -50,6 +57,51 @@ def test_a_bad_record_ends_in_the_dead_letter_queue_alone(world: World) -> None:
     ((body, error),) = world.dead_letters()
     assert json.loads(body)["itemId"] == "bad"
     assert error.startswith("userId: ")
+
+
+def letters(capsys: pytest.CaptureFixture[str]) -> list[Any]:
+    capsys.readouterr()
+    assert dead_letters(["list", "--json", "--stack", "event-service"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def waiting(database: Stack, queue: str) -> int:
+    names = ["ApproximateNumberOfMessages"]
+    answer = database.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)
+    return int(answer["Attributes"][names[0]])
+
+
+def test_a_malformed_message_is_a_dead_letter_within_five_seconds(
+    world: World, database: Stack, deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its reason, and acknowledged; the command finds the queues by the stack's name."""
+    queue = deployment["EventDeadLetterQueueUrl"]
+    before = waiting(database, queue)
+    start = time.monotonic()
+    world.publish("reminder:created", MALFORMED)
+    world.wait("the dead letter", lambda: waiting(database, queue) > before)
+    assert time.monotonic() - start < _SECONDS
+    world.wait("an empty queue", lambda: world.waiting() == 0)
+    assert "not_json" in {letter["reason"] for letter in letters(capsys)}
+    assert dead_letters(["discard", "--reason", "not_json", "--yes", "--stack", "event-service"]) == 0
+    assert "not_json" not in {letter["reason"] for letter in letters(capsys)}
+
+
+def test_a_redriven_event_is_processed(world: World, database: Stack, deployment: Deployment) -> None:
+    """Back in the event queue, the function gets it."""
+    client = database.client("sqs")
+    event = text(legacy(itemId="redriven", eventData={}))
+    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in NOTE.items()}
+    client.send_message(QueueUrl=deployment["EventDeadLetterQueueUrl"], MessageBody=event, MessageAttributes=attributes)
+    assert dead_letters(["redrive", "--type", "note:added", "--yes", "--stack", "event-service"]) == 0
+    world.wait("the event", lambda: bool(world.events("note#redriven")))
+
+
+def test_the_deployed_sweeper_measures_the_outbox(world: World, database: Stack, deployment: Deployment) -> None:
+    """It connects, and finds nothing to do."""
+    answer = database.client("lambda").invoke(FunctionName=deployment["SweeperFunctionName"], Payload=b"{}")
+    assert "FunctionError" not in answer
+    assert json.loads(answer["Payload"].read())["failed"] == 0
 
 
 @pytest.mark.usefixtures("state_file")

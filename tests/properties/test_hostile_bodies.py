@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,31 +62,33 @@ def test_mutilated_bodies_fail_alone_and_with_a_reason(
     assert handle(records, capsys)[0] == failed
 
 
-def test_extremes_fail_alone_and_with_a_reason(
-    service_environment: dict[str, str], aws: Aws, capsys: pytest.CaptureFixture[str]
+def handle_extremes() -> None:
+    """Handle a mebibyte of every shape, four at a time as a batch of Lambda's 6 MB has room for, with a neighbour.
+
+    Print the log, the failed records of each batch, and this process's status.
+    """
+    for number, record in enumerate(extremes()):
+        batch = [record | {"messageId": f"{record['messageId']} {copy}"} for copy in range(4)]
+        answer = lambda_handler({"Records": [*batch, neighbour(number)]}, PATIENT)
+        print(json.dumps({"failed": [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]}))
+    print(Path("/proc/self/status").read_text())
+
+
+def test_extremes_fail_alone_and_with_a_reason_within_the_memory_of_the_function(
+    service_environment: dict[str, str],
 ) -> None:
-    """A mebibyte of every shape, four at a time as a batch of Lambda's 6 MB has room for."""
-    for number, batch in enumerate(_fours()):
-        failed, lines = handle([*batch, neighbour(number)], capsys)
-        assert f"neighbour-{number}" not in failed, lines
-        assert all(line["field"] and line["reason"] != "internal" for line in lines.values()), lines
-
-
-def _fours() -> list[list[dict[str, Any]]]:
-    records = [*extremes()]
-    return [records[start : start + 4] for start in range(0, len(records), 4)]
-
-
-def test_extremes_stay_within_the_memory_of_the_function(service_environment: dict[str, str]) -> None:
-    """Measured in a separate process that handles them all."""
-    code = (
-        "from tests.properties.hostile_bodies import extremes; from event_service.handler import lambda_handler\n"
-        "for record in extremes(): lambda_handler({'Records': [record] * 4}, None)\n"
-        "print(open('/proc/self/status').read())"
-    )
+    """A separate process, whose memory is measured, handles them all."""
+    code = f"from {__name__} import handle_extremes; handle_extremes()"
     result = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, check=True
     )
+    lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+    failures = [line for line in lines if line.get("message") == "record failed"]
+    failed = [id_ for line in lines for id_ in line.get("failed", ())]
+    assert [line["message_id"] for line in failures] == failed
+    assert len(failed) > len([*extremes()])
+    assert not any(id_.startswith("neighbour") for id_ in failed)
+    assert [line for line in failures if not line["field"] or line["reason"] == "internal"] == []
     # Not ru_maxrss: a process that pytest starts takes over pytest's own.
     peak = re.search(r"^VmHWM:\s+(\d+) kB$", result.stdout, re.MULTILINE)
     assert peak is not None

@@ -3,6 +3,7 @@
 import itertools
 import json
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from local.stack import Stack
@@ -27,7 +28,7 @@ class Letters:
 
     def received(self, url: str = "") -> list[Any]:
         """The messages of a queue, by default of the dead-letter queue; they are visible again afterwards."""
-        messages: list[Any] = []
+        batches: list[list[Any]] = []
         while batch := self.sqs.receive_message(
             QueueUrl=url or self.queue_url,
             MaxNumberOfMessages=10,
@@ -35,12 +36,14 @@ class Letters:
             AttributeNames=["All"],
             VisibilityTimeout=30,
         ).get("Messages"):
-            messages += batch
-        for message in messages:
-            self.sqs.change_message_visibility(
-                QueueUrl=url or self.queue_url, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0
-            )
-        return messages
+            batches.append(batch)
+        for batch in batches:
+            entries = [
+                {"Id": str(n), "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+                for n, message in enumerate(batch)
+            ]
+            self.sqs.change_message_visibility_batch(QueueUrl=url or self.queue_url, Entries=entries)
+        return [*chain.from_iterable(batches)]
 
     def count(self, url: str) -> tuple[int, int]:
         """How many messages of a queue are visible and in flight."""

@@ -20,7 +20,7 @@ from event_service.dead_letters.__main__ import main
 from local.stack import Stack
 from tests.support.dead_letters import Letters, make_letters
 from tests.support.messages import CREATED, NOTE, REMINDER, Record, cloud_event, legacy, native, raw, text, wrapped
-from tests.support.sampling import examples, sample
+from tests.support.sampling import FULL, examples, sample
 from tests.support.world import World
 
 MALFORMED = '{"userId": "user-a", "itemId": '
@@ -402,7 +402,7 @@ def _is_whole(line: str) -> bool:
 
 
 def test_ten_thousand_messages_are_redriven_in_under_two_minutes(letters: Letters) -> None:
-    """The expected figure; the time is printed. A fifth of them, in a fifth of the time, unless the run is full."""
+    """The expected figure; the time is printed. A run that is not full has a fifth of them and no time limit."""
     count = examples(2_000, 10_000)
     body = text(native(eventType="note:added"))
     for _ in range(count // 10):
@@ -410,7 +410,7 @@ def test_ten_thousand_messages_are_redriven_in_under_two_minutes(letters: Letter
         letters.sqs.send_message_batch(QueueUrl=letters.queue_url, Entries=entries)
     start = time.monotonic()
     assert main(["redrive", "--all", "--yes"]) == 0
-    assert time.monotonic() - start < 120 * count / 10_000
+    assert not FULL or time.monotonic() - start < 120
     assert letters.count(letters.event_queue_url) == (count, 0)
     print(f"redrive: {time.monotonic() - start:.1f} s")
 

@@ -151,7 +151,7 @@ def test_a_rebuild_that_is_stopped_again_and_again_gets_to_its_end(
         lose_rows(url)
     statuses = [75]
     while statuses[-1] == 75 and len(statuses) < 50:
-        statuses.append(main(["--workers=1", "--segments=20", "--seconds=0", *mode]))
+        statuses.append(main(["--workers=1", "--segments=6", "--seconds=0", *mode]))
     assert statuses[-1] == 0
     assert len(statuses) > 3
     assert rows(url) == before
