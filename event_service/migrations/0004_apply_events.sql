@@ -82,7 +82,8 @@ BEGIN
             first_seen := least(old.created_at, event.updated_at);
             clock := service_clock();
             queried := last_query(old.queried_at, old.due_at, old.deleted_at, old.query_missed, clock);
-            IF (is_newer OR announces) AND NOT event.is_deletion THEN
+            -- A row that a rebuild had put there in time for its query needs no rescue, and could be found twice with one.
+            IF (is_newer OR announces AND old.query_missed) AND NOT event.is_deletion THEN
                 rescue := rescue_time(event.deliver_at, event.published_at, queried, clock);
             END IF;
 
