@@ -158,6 +158,12 @@ BEGIN
         FOR UPDATE OF w SKIP LOCKED) AS waiting
     WHERE o.event_pk = waiting.event_pk AND o.event_sk = waiting.event_sk;
 
+    -- rescue_time() counts on the commit within 5 seconds. Too late for that, for whatever reason (the server stood still,
+    -- say), nothing may be committed: the next attempt decides by its own time.
+    IF clock_timestamp() > statement_timestamp() + interval '4 seconds' THEN
+        RAISE EXCEPTION 'the change came too late to be seen in time' USING ERRCODE = 'query_canceled';
+    END IF;
+
     RETURN QUERY
         SELECT e.pk, e.sk, e.status, e.late, o.kind, o.notification ->> 'id', o.notification ->> 'userId',
                o.notification ->> 'userEmail', o.notification::text
