@@ -101,11 +101,16 @@ def _log_failure(logger: Logger, record: Mapping[str, Any], outcome: RecordOutco
 
 
 def _late(logger: Logger, result: BatchResult) -> list[float]:
-    """Log the notifications that are due later than they should be, and return the seconds."""
+    """Log the notifications that are due later than they should be, and return the seconds.
+
+    An earlier delivery that was cut off after it had applied the event could not say so: then the one that completes it
+    does.
+    """
+    done = {outcome.event.key for outcome in result.outcomes if outcome.event and outcome.error is None}
     late: list[float] = []
     for event in {appended.event.key: appended.event for appended in result.achieved.appended.values()}.values():
         applied = result.achieved.applied.get(event.key)
-        if applied and applied.late is not None:
+        if applied and applied.late is not None and (applied.status == "applied" or event.key in done):
             late.append(applied.late)
             logger.warning(
                 "notification late",

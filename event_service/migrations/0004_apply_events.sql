@@ -6,7 +6,8 @@ AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 --
 --   status  applied; superseded (a later event had decided the row); duplicate (applied before); locked (another session
 --           holds the row: nothing was done, try again)
---   late    by how many seconds a rescued notification is due after its deliver_at, otherwise null
+--   late    by how many seconds a rescued notification is due after its deliver_at, otherwise null; also of a duplicate
+--           whose fact still waits, because the earlier caller may have died before it said so
 --   kind    and the columns after it: the event's fact that waits in the outbox, from this call or from an earlier one
 --           whose caller did not publish it; null if none does
 --
@@ -125,6 +126,9 @@ BEGIN
         ELSE
             outcome := CASE WHEN is_newer OR fact_kind IS NOT NULL THEN 'applied'
                             WHEN event.precedence < old.decided_by THEN 'superseded' ELSE 'duplicate' END;
+            IF outcome = 'duplicate' THEN
+                rescue := nullif(old.due_at, old.deliver_at);
+            END IF;
             IF fact_kind IS NOT NULL THEN
                 made := event.made;
                 IF NOT is_newer AND (event.user_email, event.data) IS DISTINCT FROM (old.user_email, old.notification_data)
@@ -165,8 +169,8 @@ BEGIN
     END IF;
 
     RETURN QUERY
-        SELECT e.pk, e.sk, e.status, e.late, o.kind, o.notification ->> 'id', o.notification ->> 'userId',
-               o.notification ->> 'userEmail', o.notification::text
+        SELECT e.pk, e.sk, e.status, CASE WHEN e.status = 'applied' OR o.event_pk IS NOT NULL THEN e.late END, o.kind,
+               o.notification ->> 'id', o.notification ->> 'userId', o.notification ->> 'userEmail', o.notification::text
         FROM unnest(pks, sks, outcomes, lateness) AS e(pk, sk, status, late)
         LEFT JOIN outbox AS o ON o.event_pk = e.pk AND o.event_sk = e.sk;
 END

@@ -152,6 +152,16 @@ def test_a_notification_that_the_service_delays_has_one_line_and_two_metrics(wor
     ) | {"NotificationLateness": seconds}
 
 
+def test_a_delay_is_reported_although_the_function_died_before_it_could(world: World) -> None:
+    """By the delivery that completes the record, and only by that one."""
+    record = late_reminder()
+    leave_behind(world, record)  # and with it what was logged
+    for expected in (1, 0):
+        answer = world.invoke([record])
+        assert [line["message"] for line in lines(answer)] == ["notification late"] * expected
+        assert metrics(answer)[0].get("NotificationsLate", 0) == expected
+
+
 def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not count as a failure: at the usual log level it is only counted."""
     world.accept(reminder("newer", 9, UPDATED))
