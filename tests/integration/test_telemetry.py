@@ -176,6 +176,17 @@ def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeyp
     assert (line["level"], line["event_id"], line["event_type"]) == ("DEBUG", "older 2", CREATED)
 
 
+def test_an_event_that_an_outage_held_up_until_it_was_superseded_is_counted(world: World) -> None:
+    """Its first delivery could not tell. A repetition of an event that was completed is not counted."""
+    record, back = reminder("older", 1, CREATED), {"ApproximateReceiveCount": "2"}
+    with world.tables.without_notifications():
+        assert world.invoke([record]).failed == {record["messageId"]}
+    world.accept(reminder("newer", 2, UPDATED))
+    answer = world.invoke([record | {"attributes": record["attributes"] | back}])
+    assert without_age(metrics(answer)[0]) == counts(EventsReceived=1, DuplicateEvents=1, EventsSuperseded=1)
+    assert metrics(world.invoke([record]))[0]["EventsSuperseded"] == 0
+
+
 def test_the_metrics_of_a_batch_count_what_became_of_its_records(world: World) -> None:
     """Duplicates and rejections apart; what was stored again by event type, and what failed by reason."""
     first = reminder("c", 1, CREATED)
