@@ -17,6 +17,7 @@ from event_service.codec.instants import epoch_seconds, now
 from event_service.domain.event import KNOWN_TYPES, EventKey
 from event_service.errors import RecordError, Rejected
 from event_service.pipeline import BatchResult, RecordOutcome
+from event_service.steps.turns import receive_count
 
 
 class _StandardOutput(logging.StreamHandler[TextIO]):
@@ -52,7 +53,7 @@ def report(telemetry: Telemetry, records: Sequence[Mapping[str, Any]], result: B
         if outcome.error is not None:
             _log_failure(telemetry.logger, record, outcome, outcome.error)
     _log_orphaned(telemetry.logger, result.orphaned)
-    late, superseded = _late(telemetry.logger, result), _superseded(telemetry.logger, result)
+    late, superseded = _late(telemetry.logger, result), _superseded(telemetry.logger, records, result)
     _emit_counts(telemetry.metrics, result, superseded, late)
     _emit_parts(telemetry.metrics, result)
 
@@ -101,11 +102,16 @@ def _log_failure(logger: Logger, record: Mapping[str, Any], outcome: RecordOutco
 
 
 def _late(logger: Logger, result: BatchResult) -> list[float]:
-    """Log the notifications that are due later than they should be, and return the seconds."""
+    """Log the notifications that are due later than they should be, and return the seconds.
+
+    An earlier delivery that was cut off after it had applied the event could not say so: then the one that completes it
+    does.
+    """
+    done = {outcome.event.key for outcome in result.outcomes if outcome.event and outcome.error is None}
     late: list[float] = []
     for event in {appended.event.key: appended.event for appended in result.achieved.appended.values()}.values():
         applied = result.achieved.applied.get(event.key)
-        if applied and applied.late is not None:
+        if applied and applied.late is not None and (applied.status == "applied" or event.key in done):
             late.append(applied.late)
             logger.warning(
                 "notification late",
@@ -114,12 +120,16 @@ def _late(logger: Logger, result: BatchResult) -> list[float]:
     return late
 
 
-def _superseded(logger: Logger, result: BatchResult) -> int:
-    """Log the new events that changed nothing because a later one had decided, and return their number."""
+def _superseded(logger: Logger, records: Sequence[Mapping[str, Any]], result: BatchResult) -> int:
+    """Log the events that changed nothing because a later one had decided, and return their number.
+
+    One that an earlier delivery stored counts if that delivery failed; if it failed later than that, its fact waits.
+    """
     count = 0
-    for appended in result.achieved.appended.values():
+    for number, appended in result.achieved.appended.items():
         event, applied = appended.event, result.achieved.applied.get(appended.event.key)
-        if appended.is_new and applied and applied.status == "superseded":
+        came_back = receive_count(records[number]) > 1
+        if (appended.is_new or came_back) and applied and applied.status == "superseded" and not applied.fact:
             count += 1
             logger.debug("event superseded", extra={"event_id": event.id, "event_type": event.event_type})
     return count

@@ -39,7 +39,8 @@ class Applied:
     """What became of an event.
 
     `late` is by how many seconds its notification is due after its time, because the service was late; None if it is on
-    time. `fact` waits in the outbox, from this call or an earlier one.
+    time, or if an earlier call applied it and its fact is out. `fact` waits in the outbox, from this call or an earlier
+    one.
     """
 
     status: Literal["applied", "superseded", "duplicate"]

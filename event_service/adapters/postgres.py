@@ -31,8 +31,12 @@ _SESSION_SETTINGS: Final = {
     "DateStyle": "ISO, MDY",
     "default_transaction_isolation": "read committed",  # apply_events() has to see what was committed while it waited
     "default_transaction_read_only": "off",
+    "extra_float_digits": "1",
+    "lock_timeout": "0",
+    "search_path": '"$user", public',
     "statement_timeout": "0",
     "synchronous_commit": "on",
+    "transaction_timeout": "0",  # since PostgreSQL 17
 }
 
 SecretsClient = Callable[[], Any]  # creates the client of Secrets Manager, which not every caller needs
@@ -96,10 +100,10 @@ def _prepare_session(connection: TimeLimitedConnection) -> None:
     if encoding != "UTF8":
         raise DatabaseRefused(f"the database's encoding is {encoding}; event-service needs UTF8")
     connection.statement_seconds = _STATEMENT_SECONDS
-    names = ", ".join(f"current_setting('{name}')" for name in _SESSION_SETTINGS)
+    names = ", ".join(f"current_setting('{name}', true)" for name in _SESSION_SETTINGS)
     found = connection.execute(f"SELECT {names}".encode()).fetchone() or ()
     for (name, wanted), value in zip(_SESSION_SETTINGS.items(), found, strict=True):
-        if value != wanted and not (name == "synchronous_commit" and value != "off"):
+        if value not in (wanted, None) and not (name == "synchronous_commit" and value != "off"):
             connection.execute("SELECT set_config(%s, %s, false)", (name, wanted))
     connection.statement_seconds = None
 

@@ -1,6 +1,7 @@
 """What PostgreSQL's errors mean for the rows of a statement, and how they are described without any value."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import psycopg
@@ -41,12 +42,20 @@ def describe(exc: psycopg.Error) -> str:
         return f"{name} ({exc.sqlstate}){hint}"
     if isinstance(exc, psycopg.ProgrammingError):
         return "DATABASE_URL is not a libpq URL"
-    return f"{name}: {_without_values(str(exc))}"
+    tried = exc.pgconn  # of a refused connection
+    known = [tried.user, tried.db, tried.host, tried.hostaddr] if tried else []
+    return f"{name}: {_without_values(str(exc), [value.decode(errors='replace') for value in known if value])}"
 
 
-def _without_values(message: str) -> str:
-    """Return libpq's reason for a refused connection: errors at connection time carry no SQLSTATE."""
+def _without_values(message: str, known: Sequence[str]) -> str:
+    """Return libpq's reason for a refused connection: errors at connection time carry no SQLSTATE.
+
+    `known` are the values it was tried with: RDS Proxy and PgBouncer do not quote them, and a server whose
+    `lc_messages` is not English has other quotation marks.
+    """
     reason = re.split(r"failed: |FATAL: ", message.strip().splitlines()[0] if message.strip() else "no answer")[-1]
     reason = re.sub(r"\"[^\"]*\"|'[^']*'", "…", reason.strip())
+    for value in known:
+        reason = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "…", reason)
     addresses = r"(?<![\w.-])(?!pg_hba\.conf\b)[\w.-]*\.[\w.-]+\b|\b[0-9a-fA-F:]*:[0-9a-fA-F:]+\b"
     return re.sub(addresses, "…", reason)

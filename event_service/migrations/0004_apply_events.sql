@@ -6,7 +6,8 @@ AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 --
 --   status  applied; superseded (a later event had decided the row); duplicate (applied before); locked (another session
 --           holds the row: nothing was done, try again)
---   late    by how many seconds a rescued notification is due after its deliver_at, otherwise null
+--   late    by how many seconds a rescued notification is due after its deliver_at, otherwise null; also of a duplicate
+--           whose fact still waits, because the earlier caller may have died before it said so
 --   kind    and the columns after it: the event's fact that waits in the outbox, from this call or from an earlier one
 --           whose caller did not publish it; null if none does
 --
@@ -82,7 +83,8 @@ BEGIN
             first_seen := least(old.created_at, event.updated_at);
             clock := service_clock();
             queried := last_query(old.queried_at, old.due_at, old.deleted_at, old.query_missed, clock);
-            IF (is_newer OR announces) AND NOT event.is_deletion THEN
+            -- A row that a rebuild had put there in time for its query needs no rescue, and could be found twice with one.
+            IF (is_newer OR announces AND old.query_missed) AND NOT event.is_deletion THEN
                 rescue := rescue_time(event.deliver_at, event.published_at, queried, clock);
             END IF;
 
@@ -124,6 +126,9 @@ BEGIN
         ELSE
             outcome := CASE WHEN is_newer OR fact_kind IS NOT NULL THEN 'applied'
                             WHEN event.precedence < old.decided_by THEN 'superseded' ELSE 'duplicate' END;
+            IF outcome = 'duplicate' THEN
+                rescue := nullif(old.due_at, old.deliver_at);
+            END IF;
             IF fact_kind IS NOT NULL THEN
                 made := event.made;
                 IF NOT is_newer AND (event.user_email, event.data) IS DISTINCT FROM (old.user_email, old.notification_data)
@@ -157,9 +162,15 @@ BEGIN
         FOR UPDATE OF w SKIP LOCKED) AS waiting
     WHERE o.event_pk = waiting.event_pk AND o.event_sk = waiting.event_sk;
 
+    -- rescue_time() counts on the commit within 5 seconds. Too late for that, for whatever reason (the server stood still,
+    -- say), nothing may be committed: the next attempt decides by its own time.
+    IF clock_timestamp() > statement_timestamp() + interval '4 seconds' THEN
+        RAISE EXCEPTION 'the change came too late to be seen in time' USING ERRCODE = 'query_canceled';
+    END IF;
+
     RETURN QUERY
-        SELECT e.pk, e.sk, e.status, e.late, o.kind, o.notification ->> 'id', o.notification ->> 'userId',
-               o.notification ->> 'userEmail', o.notification::text
+        SELECT e.pk, e.sk, e.status, CASE WHEN e.status = 'applied' OR o.event_pk IS NOT NULL THEN e.late END, o.kind,
+               o.notification ->> 'id', o.notification ->> 'userId', o.notification ->> 'userEmail', o.notification::text
         FROM unnest(pks, sks, outcomes, lateness) AS e(pk, sk, status, late)
         LEFT JOIN outbox AS o ON o.event_pk = e.pk AND o.event_sk = e.sk;
 END

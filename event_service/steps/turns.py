@@ -17,7 +17,7 @@ _SUSPECT_TURNS: Final = 16  # a turn takes about 40 ms, because it sends request
 
 def turns(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     """Return the numbers of the records, in turns, in the order of processing."""
-    deliveries = {number: _receive_count(record) for number, record in enumerate(records)}
+    deliveries = {number: receive_count(record) for number, record in enumerate(records)}
     fresh = sorted((n for n, count in deliveries.items() if count <= _FRESH_DELIVERIES), key=deliveries.__getitem__)
     suspects = sorted(
         (number for number, count in deliveries.items() if count > _FRESH_DELIVERIES),
@@ -42,7 +42,8 @@ def _place(record: Mapping[str, Any], deliveries: int) -> int:
     return -place if is_second else place
 
 
-def _receive_count(record: Mapping[str, Any]) -> int:
+def receive_count(record: Mapping[str, Any]) -> int:
+    """Return how often a record was delivered, this time included."""
     attributes = record.get("attributes")
     count = attributes.get("ApproximateReceiveCount") if isinstance(attributes, dict) else None
     return int(count) if isinstance(count, str) and count.isascii() and count.isdecimal() else 1

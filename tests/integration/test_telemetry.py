@@ -152,6 +152,16 @@ def test_a_notification_that_the_service_delays_has_one_line_and_two_metrics(wor
     ) | {"NotificationLateness": seconds}
 
 
+def test_a_delay_is_reported_although_the_function_died_before_it_could(world: World) -> None:
+    """By the delivery that completes the record, and only by that one."""
+    record = late_reminder()
+    leave_behind(world, record)  # and with it what was logged
+    for expected in (1, 0):
+        answer = world.invoke([record])
+        assert [line["message"] for line in lines(answer)] == ["notification late"] * expected
+        assert metrics(answer)[0].get("NotificationsLate", 0) == expected
+
+
 def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not count as a failure: at the usual log level it is only counted."""
     world.accept(reminder("newer", 9, UPDATED))
@@ -164,6 +174,17 @@ def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeyp
     (line,) = [line for line in logged if line.get("message") == "event superseded"]
     assert line.keys() == STANDARD | {"event_id", "event_type"}
     assert (line["level"], line["event_id"], line["event_type"]) == ("DEBUG", "older 2", CREATED)
+
+
+def test_an_event_that_an_outage_held_up_until_it_was_superseded_is_counted(world: World) -> None:
+    """Its first delivery could not tell. A repetition of an event that was completed is not counted."""
+    record, back = reminder("older", 1, CREATED), {"ApproximateReceiveCount": "2"}
+    with world.tables.without_notifications():
+        assert world.invoke([record]).failed == {record["messageId"]}
+    world.accept(reminder("newer", 2, UPDATED))
+    answer = world.invoke([record | {"attributes": record["attributes"] | back}])
+    assert without_age(metrics(answer)[0]) == counts(EventsReceived=1, DuplicateEvents=1, EventsSuperseded=1)
+    assert metrics(world.invoke([record]))[0]["EventsSuperseded"] == 0
 
 
 def test_the_metrics_of_a_batch_count_what_became_of_its_records(world: World) -> None:

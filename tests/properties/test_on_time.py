@@ -125,6 +125,8 @@ class Expected:
         if row is not None and not again and event <= row.event:
             return
         rescue = self._rescue(event, now)
+        if again and row is not None and row.live_since <= event.query:
+            rescue = None  # a rebuild had applied it in time
         if rescue is not None:
             self.rescued.add(event)
         if again and row is not None and rescue is None:
@@ -369,6 +371,7 @@ def _in_time(history: History, run: Run) -> list[Published]:
 @example(History([Version("a", 0, 120, ((0.2, "killed after append"),))], rebuilds=[10.0]))
 @example(History([Version("a", 0, 120, ((0.2, "killed after append"), (30.0, "done")))], rebuilds=[63.0]))
 @example(History([Version("a", 0, 120, ((0.2, "done"),)), Version("a", 20, 120, ((61.0, "done"),))]))
+@example(History([Version("a", 0, 180, ((57.0, "killed after append"), (0.0, "done")))], rebuilds=[63.0]))
 @example(History([Version("a", 0, 120, ((61.0, "done"),)), Version("a", 54, None, ((55.0, "done"),))]))
 @example(FOUND_THEN_REPLACED)
 @example(FOUND_THEN_MERGED)

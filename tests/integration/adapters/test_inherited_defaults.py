@@ -27,10 +27,14 @@ DEFAULTS = {
     "datestyle": "German, DMY",
     "default_transaction_isolation": "serializable",
     "default_transaction_read_only": "on",
+    "extra_float_digits": "-15",
+    "lock_timeout": "1ms",
+    "search_path": "elsewhere",
     "statement_timeout": "1ms",
     "synchronous_commit": "off",
+    "transaction_timeout": "1s",
 }
-OBSERVER = "-c timezone=UTC -c client_encoding=UTF8 -c datestyle=ISO -c statement_timeout=0"
+OBSERVER = "-c search_path=public -c timezone=UTC -c client_encoding=UTF8 -c datestyle=ISO -c statement_timeout=0"
 
 
 def change_defaults(url: str, owner: str, names: list[str]) -> None:
@@ -64,6 +68,16 @@ def assert_served(world: World) -> None:
 def test_defaults_of_the_database_change_nothing(world: World, database_url: str, names: list[str]) -> None:
     change_defaults(database_url, f"DATABASE {database_url.rpartition('/')[2]}", names)
     assert_served(world)
+
+
+def test_a_new_connection_has_inherited_none_of_them(database_url: str) -> None:
+    """Also those that matter only to a statement that takes long."""
+    change_defaults(database_url, f"DATABASE {database_url.rpartition('/')[2]}", [*DEFAULTS])
+    with connect(DatabaseSettings(url=database_url), no_secrets) as connection:
+        inherited = connection.execute(
+            "SELECT name FROM pg_settings WHERE lower(name) = ANY(%s) AND source <> 'session'", ([*DEFAULTS],)
+        ).fetchall()
+    assert inherited == [("client_encoding",)]  # sent when connecting
 
 
 def test_defaults_of_the_role_change_nothing(

@@ -313,3 +313,19 @@ def test_facts_that_one_batch_is_publishing_again_are_not_taken_by_another(
     (again,), _ = apply(notifications, event(1))
     (left_behind,) = acknowledge(notifications)
     assert {again.pk, left_behind.pk} == {event(1).pk, event(2, item_id="item-2").pk}
+
+
+def test_a_change_that_takes_too_long_is_not_committed(notifications: Notifications, connection: Connection) -> None:
+    """The row would miss the scheduler's query for it, and the redelivery would find it there, as if it had not."""
+    connection.execute(
+        "CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN PERFORM pg_sleep(4.1); RETURN NEW; END $$"
+    )
+    connection.execute(
+        "CREATE TRIGGER standing BEFORE INSERT ON notifications FOR EACH ROW EXECUTE FUNCTION stand_still()"
+    )
+    _, failures = apply(notifications, event(1), seconds=1)
+    assert len(failures) == 1
+    with connection.transaction():
+        connection.execute("LOCK TABLE notifications IN SHARE MODE")  # waits until the server is done with it
+        assert rows(connection) == []

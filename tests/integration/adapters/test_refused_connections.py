@@ -131,6 +131,39 @@ def test_a_server_that_hangs_up_is_reported_as_such() -> None:
     assert_no_value(text, url)
 
 
+FOREIGN = [
+    # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-proxy.troubleshooting.html
+    (f"This RDS proxy has no credentials for the role {ROLE}.", "credentials for the role …"),
+    (f"no such database: {DATABASE}", "no such database: …"),
+    (f"Passwort-Authentifizierung für Benutzer »{ROLE}« fehlgeschlagen", "fehlgeschlagen"),
+    (f"authentification par mot de passe échouée pour l'utilisateur « {ROLE} »", "authentification"),
+]
+
+
+@pytest.mark.parametrize(("refusal", "expected"), FOREIGN)
+def test_what_a_proxy_or_a_server_of_another_language_quotes_differently_is_removed(
+    refusal: str, expected: str
+) -> None:
+    fields = b"SFATAL\0VFATAL\0C28000\0M" + refusal.encode() + b"\0\0"
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        url = f"postgresql://{ROLE}:{PASSWORD}@127.0.0.1:{server.getsockname()[1]}/{DATABASE}?sslmode=disable"
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"E" + (len(fields) + 4).to_bytes(4) + fields)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        text = reason(url)
+        thread.join()
+    assert expected in text
+    assert_no_value(text, url)
+
+
 def test_the_functions_log_has_the_reason(
     stack: Stack, aws: Aws, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
