@@ -177,6 +177,42 @@ def test_a_row_whose_events_have_expired_is_emptied_too(aws: Aws, url: str) -> N
     assert SECRET not in json.dumps(found)
 
 
+def test_what_was_just_written_is_read_consistently(aws: Aws, url: str) -> None:
+    """Otherwise an erasure would miss a fact, or an event, that a batch stored in the last second."""
+    requests: list[dict[str, Any]] = []
+
+    class Recording:
+        """DynamoDB's client, with its reads written down."""
+
+        client = make_patient_client("dynamodb")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.client, name)
+
+        def query(self, **request: Any) -> Any:
+            requests.append(request)
+            return self.client.query(**request)
+
+        def get_item(self, **request: Any) -> Any:
+            requests.append(request)
+            return self.client.get_item(**request)
+
+    # A row that no stored event renews, and a fact that is stored and still waits.
+    execute(url, "UPDATE notifications SET item_id = 'of an expired event' WHERE item_id = 'user-a-2'")
+    execute(
+        url,
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification)"
+        " SELECT (decided_by).stream, to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        " || '#' || (decided_by).event_id, 'updated', json_build_object('id', id, 'userId', user_id, 'userEmail', 'x')"
+        " FROM notifications WHERE item_id = 'user-a-1'",
+    )
+    with connect(DatabaseSettings(url=url), secrets_client) as connection:
+        erase(Erasure("user-a", aws.table, Recording(), connection, writes=True))
+    of_table = [request for request in requests if "IndexName" not in request]  # an index has no consistent reads
+    assert {"KeyConditionExpression", "Key"} <= {name for request in of_table for name in request}
+    assert all(request["ConsistentRead"] is True for request in of_table)
+
+
 def test_a_rebuild_and_an_erasure_exclude_each_other(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the one had read before the other erased it would come back."""
     with exclusive_connection(DatabaseSettings(url=url), secrets_client):
