@@ -122,20 +122,23 @@ def test_an_interrupted_erasure_is_finished_by_the_next_run(updates: int, aws: A
 
 
 def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) -> None:
-    """One whose batch died before it was published: a later batch takes it along, emptied."""
+    """One whose batch died before it was published: a later batch takes it along, emptied; others' are left."""
     data = json.dumps(DATA | {"userEmail": EMAIL, "userId": "user-a"})
-    notification = f'{{"id": "n-1", "userId": "user-a", "userEmail": "{EMAIL}", "notificationData": {data}}}'
-    execute(
-        url,
-        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
-        " VALUES ('reminder#x', '2026-11-23T12:00:00.000000Z#x', 'created', %s, now() - interval '1 hour')",
-        (notification,),
-    )
+    for event, user in (("x", "user-a"), ("y", "user-b")):
+        notification = f'{{"id": "n-1", "userId": "{user}", "userEmail": "{EMAIL}", "notificationData": {data}}}'
+        execute(
+            url,
+            "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
+            " VALUES ('reminder#x', %s, 'created', %s, now() - interval '1 hour')",
+            (f"2026-11-23T12:00:00.000000Z#{event}", notification),
+        )
     assert main(["--user", "user-a", "--yes"]) == 0
 
     deliver([record("todo:done", "user-c", "item-c", 1)])
 
-    (fact,) = published(aws, 1)
+    fact, other = sorted(published(aws, 2), key=lambda fact: str(fact["causationId"]))
+    assert other["userEmail"] == EMAIL
+    assert other["eventData"]["notificationData"]["message"] == DATA["message"]
     assert fact["userEmail"] is None
     assert fact["eventData"]["notificationData"]["message"] == ""
     assert SECRET not in json.dumps(fact)

@@ -19,7 +19,7 @@ from tests.integration.commands.rebuilds import command
 from tests.support.aws import Aws
 from tests.support.histories import HISTORIES, check_facts_match_rows, deliver, record
 from tests.support.histories import rebuild_job as job
-from tests.support.messages import Json
+from tests.support.messages import Json, noise
 from tests.support.samples import RECORDS
 from tests.support.sampling import examples
 from tests.support.tables import execute, lose_rows, outbox
@@ -150,6 +150,7 @@ GZIP: Json = {"eventDataEncoding": {"S": "gzip"}}
         ({"occurredAt": "soon"}, "occurredAt: is not an instant as the service writes it"),
         ({"id": "\0", "sk": f"{GOOD['occurredAt']}#\0"}, "PostgreSQL refuses the row"),
         ({"userId": "user\0", "sk": f"{GOOD['occurredAt']}#z", "id": "z"}, "PostgreSQL refuses the row"),
+        ({"pk": f"reminder#{noise(2000)}", "userId": noise(2000)}, "PostgreSQL refuses the row"),  # too large to index
     ],
 )
 def test_a_stored_event_that_would_be_rejected_today_is_counted_and_skipped(
@@ -174,7 +175,7 @@ def test_a_stored_event_that_would_be_rejected_today_is_counted_and_skipped(
     progress = rebuild(job(service_environment))
 
     assert (progress.events, progress.refused) == (2, 1)
-    assert f"refused: {GOOD['pk']} {item['sk']['S']}: {reason}" in capsys.readouterr().err
+    assert f"refused: {item['pk']['S']} {item['sk']['S']}: {reason}" in capsys.readouterr().err
     assert rows(url) == live
 
 
