@@ -83,6 +83,12 @@ def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user-a", f"item-{number}", number) for number in range(4)])
     before = rows(url)
+    # What the scheduler has queried, and what subscribers were told, is not in the event store.
+    execute(
+        url,
+        "UPDATE notifications SET due_at = due_at + interval '1 minute', query_missed = NOT query_missed,"
+        " queried_at = now(), announced = NULL WHERE item_id <> 'item-3'",
+    )
     assert main(["--verify", "--workers", "1"]) == 0
     ids = [id_ for (id_,) in execute(url, "SELECT id::text FROM notifications ORDER BY item_id")]
     execute(url, "DELETE FROM notifications WHERE item_id = 'item-0'")
@@ -110,6 +116,18 @@ def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     assert main(["--workers", "1"]) == 0
     assert [row for row in rows(url) if extra not in row[0]] == before
     assert main(["--verify", "--workers", "1"]) == 1
+
+
+def test_of_many_differences_the_first_are_named(
+    service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And all are counted."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(25)])
+    ids = [id_ for (id_,) in execute(url, "SELECT id::text FROM notifications ORDER BY id")]
+    lose_rows(url)
+    assert main(["--verify", "--workers", "1"]) == 1
+    assert f"rebuild: 25 missing: {' '.join(ids[:20])} and 5 more\n" in capsys.readouterr().out
 
 
 GOOD: Json = {
