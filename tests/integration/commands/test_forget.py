@@ -13,7 +13,9 @@ from event_service.adapters.postgres import connect
 from event_service.adapters.upkeep import SHADOW, exclusive_connection
 from event_service.cli import make_patient_client, secrets_client
 from event_service.config import DatabaseSettings
+from event_service.deadline import Deadline
 from event_service.domain.facts import PendingFact, fact_of, message_of
+from event_service.errors import Paused
 from event_service.forget import erasure as module
 from event_service.forget.__main__ import main
 from event_service.forget.erasure import Erasure, erase
@@ -151,7 +153,7 @@ def test_a_fact_that_went_out_before_brings_nothing_back(
     aws: Aws, url: str, orphan_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SNS had it and the event store not yet, when the person was forgotten; its copy comes back through the queue."""
-    fact = {"id": "n-1", "userId": "user-a", "notificationData": {"message": SECRET}}
+    fact = {"id": "n-1", "userId": "user-a", "userEmail": EMAIL, "notificationData": {"message": SECRET}}
     key = ("reminder#x", "2026-11-23T12:00:00.000000Z#x")
     execute(
         url,
@@ -159,7 +161,7 @@ def test_a_fact_that_went_out_before_brings_nothing_back(
         " VALUES (%s, %s, 'created', %s, now() - interval '1 hour')",
         (*key, json.dumps(fact)),
     )
-    pending = PendingFact(*key, "created", "n-1", "user-a", None, json.dumps(fact))
+    pending = PendingFact(*key, "created", "n-1", "user-a", EMAIL, json.dumps(fact))
     copy = raw(message_of(fact_of(pending)).body)
     monkeypatch.setenv("EVENT_RETENTION_DAYS", "30")
     assert main(["--user", "user-a", "--yes"]) == 0
@@ -181,7 +183,7 @@ def test_a_row_whose_events_have_expired_is_emptied_too(aws: Aws, url: str) -> N
     assert SECRET not in json.dumps(found)
 
 
-def test_what_was_just_written_is_read_consistently(aws: Aws, url: str) -> None:
+def test_what_was_just_written_is_read_consistently_and_to_the_last_page(aws: Aws, url: str) -> None:
     """Otherwise an erasure would miss a fact, or an event, that a batch stored in the last second."""
     requests: list[dict[str, Any]] = []
 
@@ -195,7 +197,7 @@ def test_what_was_just_written_is_read_consistently(aws: Aws, url: str) -> None:
 
         def query(self, **request: Any) -> Any:
             requests.append(request)
-            return self.client.query(**request)
+            return self.client.query(**request, Limit=1)  # so that there is always a next page
 
         def get_item(self, **request: Any) -> Any:
             requests.append(request)
@@ -215,6 +217,7 @@ def test_what_was_just_written_is_read_consistently(aws: Aws, url: str) -> None:
     of_table = [request for request in requests if "IndexName" not in request]  # an index has no consistent reads
     assert len([request for request in of_table if "Key" in request]) == 2
     assert all(request["ConsistentRead"] is True for request in of_table)
+    assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
 
 
 def test_a_rebuild_and_an_erasure_exclude_each_other(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,6 +234,20 @@ def test_an_event_without_personal_data_is_marked_as_forgotten_too(aws: Aws, url
     assert main(["--user", "user-a", "--yes"]) == 0
     (key,) = (key for key in before if key[0] == "todo#plain")
     assert stored(aws)[key] == before[key] | {"forgottenAt": stored(aws)[key]["forgottenAt"]}
+
+
+def test_an_erasure_pauses_within_a_page_when_its_time_is_up(aws: Aws, url: str) -> None:
+    """A page may have thousands of items."""
+
+    class UntilTheFirstItem(Deadline):
+        def remaining(self) -> float:
+            return 0.0 if any("forgottenAt" in item for item in stored(aws).values()) else 1.0
+
+    deadline = UntilTheFirstItem(0)
+    client = make_patient_client("dynamodb")
+    with connect(DatabaseSettings(url=url), secrets_client) as connection, pytest.raises(Paused):
+        erase(Erasure("user-a", aws.table, client, connection, writes=True, deadline=deadline))
+    assert len([item for item in stored(aws).values() if "forgottenAt" in item]) == 1
 
 
 def before_the_outbox(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
@@ -314,6 +331,34 @@ def test_another_producers_event_of_a_facts_type_is_found(aws: Aws, url: str) ->
     ]
     assert SECRET not in json.dumps(item)
     assert item["forgottenAt"]
+
+
+def test_another_users_event_about_a_notification_is_left(aws: Aws, url: str) -> None:
+    """It is in the stream of the notification's facts, but it is not a fact."""
+    ((id_,),) = execute(url, "SELECT id::text FROM notifications WHERE item_id = 'user-a-1'")
+    deliver([record("notification:seen", "user-b", id_, 60, userEmail=EMAIL, data=DATA)])
+    before = of_user(stored(aws), "user-b")
+    assert main(["--user", "user-a", "--yes"]) == 0
+    assert of_user(stored(aws), "user-b") == before
+
+
+def test_rows_that_were_lost_are_not_announced_again(aws: Aws, url: str) -> None:
+    """An erasure makes them from the emptied events, whose facts are stored or wait in the outbox."""
+    cause = "reminder:updated-user-a-user-a-1-2"
+    ((pk, sk), fact) = next((key, item) for key, item in stored(aws).items() if item.get("causationId") == cause)
+    aws.dynamodb.delete_item(TableName=aws.table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+    execute(
+        url,
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
+        " VALUES ('reminder#user-a-1', %s, 'updated', %s, now() - interval '1 hour')",
+        (f"2026-11-23T12:00:02.000000Z#{cause}", fact["eventData"]),
+    )
+    lose_rows(url)
+    assert main(["--user", "user-a", "--yes"]) == 0
+    deliver([record("todo:done", "user-c", "item-c", 1)])
+    assert [each["causationId"] for each in published(aws, 1)] == [cause]
+    deliver(personal("user-a"))
+    assert published(aws, 0) == []
 
 
 @pytest.mark.parametrize("rebuilt", [False, True])
