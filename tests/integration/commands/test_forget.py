@@ -25,6 +25,7 @@ from event_service.rebuild.rebuild import compare, rebuild
 from tests.integration.commands.personal_data import DATA, EMAIL, SECRET, of_user, personal
 from tests.support.aws import Aws, published
 from tests.support.event_items import readable_texts as stored
+from tests.support.event_items import scan
 from tests.support.histories import deliver, record
 from tests.support.messages import raw
 from tests.support.tables import execute, lose_rows, outbox
@@ -234,6 +235,15 @@ def test_an_event_without_personal_data_is_marked_as_forgotten_too(aws: Aws, url
     assert main(["--user", "user-a", "--yes"]) == 0
     (key,) = (key for key in before if key[0] == "todo#plain")
     assert stored(aws)[key] == before[key] | {"forgottenAt": stored(aws)[key]["forgottenAt"]}
+
+
+def test_compressed_data_that_becomes_short_is_stored_as_text(aws: Aws, url: str) -> None:
+    """Like that of any event, so that it can be read."""
+    deliver([record("reminder:created", "user-a", "long", 60, data=DATA | {"message": SECRET * 100})])
+    assert main(["--user", "user-a", "--yes"]) == 0
+    (item,) = (item for item in scan(aws) if item["pk"]["S"] == "reminder#long")
+    assert "eventDataEncoding" not in item
+    assert json.loads(item["eventData"]["S"]) == DATA | {"message": "", "url": ""}
 
 
 def test_an_erasure_pauses_within_a_page_when_its_time_is_up(aws: Aws, url: str) -> None:
