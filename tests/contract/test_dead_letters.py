@@ -163,5 +163,6 @@ def test_metrics_count_rejections_and_failures_by_reason(world: World, letters: 
     assert metric("EventsRejected", reason="not_json") == [[2.0]]
     assert metric("RecordsFailed") == [[1.0]]
     assert metric("RecordsFailed", reason="rejected_topic") == [[1.0]]
+    assert metric("RecordsFailed", reason="not_json") == []
     assert metric("EventsStored", eventType="reminder:created") == [[1.0]]
     assert metric("EventsStored", eventType="other") == [[1.0]]

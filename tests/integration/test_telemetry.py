@@ -2,13 +2,15 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from event_service import sweeper
 from tests.contract.interrupted import leave_behind, reminder
 from tests.support.messages import CREATED, NOTE, UPDATED, Record, legacy, native, raw, reminder_data
-from tests.support.world import Answer, World
+from tests.support.world import Answer, World, captured_logs
 
 # What Powertools adds to every line, see
 # https://docs.aws.amazon.com/powertools/python/latest/core/logger/#standard-structured-keys
@@ -44,7 +46,7 @@ def metrics(answer: Answer) -> list[dict[str, Any]]:
         assert directive["Namespace"] == "EventService"
         (dimensions,) = directive["Dimensions"]
         for metric in directive["Metrics"]:
-            seconds = metric["Name"] in ("OldestEventAge", "NotificationLateness")
+            seconds = metric["Name"] in ("OldestEventAge", "NotificationLateness", "OutboxOldestAge")
             assert metric["Unit"] == ("Seconds" if seconds else "Count")
         assert line.keys() == {*dimensions, *(metric["Name"] for metric in directive["Metrics"])}
         assert line["service"] == "event-service"
@@ -122,14 +124,15 @@ def test_an_orphaned_fact_that_does_not_get_out_has_one_line(world: World) -> No
             "error": "answered NotFound",
         }
     ]
+    assert without_age(metrics(answer)[0]) == counts(EventsReceived=1, EventsStored=1)
 
 
-def late_reminder() -> Record:
-    """A reminder published an hour ago that is due in half a minute, after the scheduler's last query for it."""
+def late_reminder(item: str = "item-1", seconds: int = 30) -> Record:
+    """A reminder published an hour ago that is due in `seconds`, after the scheduler's last query for it."""
     now = datetime.now(UTC)
-    data = reminder_data(date=(now + timedelta(seconds=30)).isoformat())
+    data = reminder_data(date=(now + timedelta(seconds=seconds)).isoformat())
     occurred_at = (now - timedelta(hours=1)).isoformat()
-    return raw(native(id="late", occurredAt=occurred_at, eventData=data), sent=occurred_at)
+    return raw(native(id="late", itemId=item, occurredAt=occurred_at, eventData=data), sent=occurred_at)
 
 
 def test_a_notification_that_the_service_delays_has_one_line_and_two_metrics(world: World) -> None:
@@ -162,12 +165,24 @@ def test_a_delay_is_reported_although_the_function_died_before_it_could(world: W
         assert metrics(answer)[0].get("NotificationsLate", 0) == expected
 
 
+def test_the_lateness_of_a_batch_is_that_of_its_latest_notification(world: World) -> None:
+    """Each counts."""
+    blob, *_ = metrics(world.invoke([late_reminder("a", 30), late_reminder("b", -600), late_reminder("c", 20)]))
+    assert blob["NotificationsLate"] == 3
+    assert blob["NotificationLateness"] == max(
+        (row["due_at"] - row["deliver_at"]).total_seconds() for row in world.rows().values()
+    )
+    assert blob["NotificationLateness"] > 600
+
+
 def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not count as a failure: at the usual log level it is only counted."""
+    """It does not count as a failure: at the usual log level it is only counted, and only once."""
     world.accept(reminder("newer", 9, UPDATED))
     quiet = world.invoke([reminder("older 1", 1, CREATED)])
     assert lines(quiet) == []
     assert without_age(metrics(quiet)[0]) == counts(EventsReceived=1, EventsStored=1, EventsSuperseded=1)
+    redelivered = world.invoke([reminder("older 1", 1, CREATED)])
+    assert without_age(metrics(redelivered)[0]) == counts(EventsReceived=1, DuplicateEvents=1)
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "debugged")  # other settings: the telemetry is made anew
     logged = [json.loads(line) for line in world.invoke([reminder("older 2", 2, CREATED)]).lines]
@@ -207,12 +222,14 @@ def test_the_metrics_of_a_batch_count_what_became_of_its_records(world: World) -
 
 
 def test_the_age_of_a_batch_is_that_of_its_oldest_event(world: World) -> None:
-    """In seconds since it occurred; a batch without an event has none."""
+    """In seconds since it occurred, 0 if a clock is ahead; a batch without an event has none."""
     now = datetime.now(UTC)
     times = [each.isoformat() for each in (now, now - timedelta(hours=1))]
     blob, *_ = metrics(world.invoke([raw(native(id=time, occurredAt=time), sent=time) for time in times]))
     assert 3600 <= blob["OldestEventAge"] < 3660
     assert metrics(world.invoke([raw("{", NOTE)]))[0] == counts(EventsReceived=1, EventsRejected=1, RecordsFailed=1)
+    ahead = (now + timedelta(hours=1)).isoformat()
+    assert metrics(world.invoke([raw(native(id=ahead, occurredAt=ahead), sent=ahead)]))[0]["OldestEventAge"] == 0
 
 
 def test_a_fact_of_an_earlier_batch_is_counted_by_the_batch_that_publishes_it(world: World) -> None:
@@ -222,3 +239,14 @@ def test_a_fact_of_an_earlier_batch_is_counted_by_the_batch_that_publishes_it(wo
     blob, stored = metrics(world.invoke([raw(native(id="n", eventType="note:added", itemId="n"))]))
     assert without_age(blob) == counts(EventsReceived=1, EventsStored=1, FactsPublished=1)
     assert stored == {"service": "event-service", "eventType": "other", "EventsStored": 1}
+
+
+def test_a_sweep_emits_what_it_published_and_what_waits(world: World) -> None:
+    """A fact that it could not publish still waits and is not counted as published."""
+    leave_behind(world, reminder("c", 1, CREATED))
+    world.tables.age_outbox(16)
+    with world.without_topic(), captured_logs() as log:
+        sweeper.lambda_handler({}, SimpleNamespace(get_remaining_time_in_millis=lambda: 20_000))
+    (blob,) = metrics(Answer(set(), log.getvalue().splitlines()))
+    assert 960 <= blob.pop("OutboxOldestAge") < 1020
+    assert blob == {"service": "event-service", "FactsPublished": 0, "OutboxFacts": 1}

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from event_service.adapters.notifications import Applied, Notifications, ProjectedEvent, _request
-from event_service.adapters.upkeep import NOTIFICATIONS, merge
+from event_service.adapters.upkeep import NOTIFICATIONS, empty_row, merge, rows_of
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, Precedence, precedence
@@ -20,6 +20,7 @@ from event_service.domain.projection import project
 from event_service.errors import RecordError
 from event_service.merging import _composite
 from tests.integration.adapters.service_database import database_at
+from tests.support.tables import printed_rows
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -121,12 +122,17 @@ def hold(connect: Callable[[], Connection], *events: Event) -> Connection:
     return other
 
 
-def commit_when_awaited(other: Connection, connection: Connection) -> None:
-    """Commit once another session waits for a lock."""
+def await_lock(connection: Connection) -> None:
+    """Wait until another session waits for a lock."""
     waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     give_up = time.monotonic() + 10
     while connection.execute(waits).fetchone() != (True,):
         assert time.monotonic() < give_up
+
+
+def commit_when_awaited(other: Connection, connection: Connection) -> None:
+    """Commit once another session waits for a lock."""
+    await_lock(connection)
     other.commit()
     other.close()
 
@@ -319,3 +325,53 @@ def test_a_merge_waits_for_a_batch_and_does_not_undo_it(
         commit_when_awaited(other, connection)
         merging.result()
     assert row(connection) == ("event-3", "event-3", 0, "at 3")
+
+
+COMMAND = replace(event(1), event_type="notification:update", item_type="notification")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [replace(COMMAND, occurred_at=event(2).occurred_at), replace(COMMAND, id="event-2"), event(1)],
+    ids=["a later instant", "a greater id", "a greater stream"],
+)
+def test_an_erasure_leaves_a_row_that_another_event_has_decided_since(
+    database_url: str, connection: Any, later: Event
+) -> None:
+    """What the later event says was never read, and is erased through its own stored event."""
+    outcomes(database_url, COMMAND)
+    (read,) = rows_of(connection, "user")
+    assert outcomes(database_url, later) == ["applied:updated"]
+    before = printed_rows(database_url)
+    empty_row(connection, read, "{}")
+    assert printed_rows(database_url) == before
+    (read,) = rows_of(connection, "user")
+    empty_row(connection, read, "{}")
+    (emptied,) = rows_of(connection, "user")
+    assert emptied == replace(read, user_email=None, data="{}")
+
+
+def test_events_of_one_notification_are_applied_oldest_first_in_whatever_order_they_are_passed(
+    connection: Connection, connect: Callable[[], Connection]
+) -> None:
+    """Each has its fact."""
+    other = hold(connect, event(3, "deleted"), event(1, "created"), event(2))
+    other.commit()
+    other.close()
+    assert waiting(connection) == ["event-1:created", "event-2:updated", "event-3:deleted"]
+
+
+def test_rows_are_inserted_in_one_order_whatever_the_order_of_the_events(
+    database_url: str, connection: Connection, connect: Callable[[], Connection]
+) -> None:
+    """A batch that waits for a row holds none that comes after it: two batches never wait for each other."""
+    connection.execute("ALTER FUNCTION apply_events(json) SET lock_timeout = '10s'")
+    other = hold(connect, event(1, "created", "b"))
+    with ThreadPoolExecutor(1) as pool:
+        applying = pool.submit(outcomes, database_url, event(1, "created", "c"), event(2, "created", "b"))
+        await_lock(connection)
+        connection.execute("ALTER FUNCTION apply_events(json) SET lock_timeout = '200ms'")
+        assert outcomes(database_url, event(3, "created", "c")) == ["applied:created"]
+        other.commit()
+        other.close()
+        assert applying.result() == ["superseded", "locked"]

@@ -301,7 +301,9 @@ def test_a_locked_table_is_waited_for_until_the_deadline_at_most(
         changes, failures = apply(notifications, *batch, seconds=3)
         assert time.monotonic() - started < 5
     assert (changes, len(failures)) == ([], 50)
-    assert len(apply(notifications, *batch)[0]) == 50
+    # The server may still work on the statement that was given up, and hold its row for a moment.
+    while len(apply(notifications, *batch)[0]) < 50:
+        assert time.monotonic() - started < 15
 
 
 def test_facts_that_one_batch_is_publishing_again_are_not_taken_by_another(

@@ -1,11 +1,14 @@
 """Commands that write notifications run one at a time, also behind a pooler."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 
 import psycopg
 import pytest
 
+from event_service.adapters import upkeep
+from event_service.adapters.postgres import connect
 from event_service.adapters.upkeep import exclusive_connection
 from event_service.cli import secrets_client
 from event_service.config import DatabaseSettings
@@ -74,6 +77,17 @@ def test_the_lock_is_held_by_a_transaction_of_another_connection(database_url: s
             with psycopg.connect(database_url, autocommit=True) as other:
                 assert other.execute(f"SELECT {function}({LOCK})".encode()).fetchone() == (False,)
         assert execute(database_url, HOLDERS) == [(holder, "idle in transaction")]
+
+
+def test_the_lock_ends_while_its_connection_stays_open(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pooler keeps the connection for the next client, who must not inherit the lock."""
+    with contextlib.ExitStack() as pooler:
+        monkeypatch.setattr(
+            upkeep, "connect", lambda *given: contextlib.nullcontext(pooler.enter_context(connect(*given)))
+        )
+        with exclusive_connection(DatabaseSettings(url=database_url), secrets_client):
+            assert len(execute(database_url, HOLDERS)) == 1
+        assert execute(database_url, HOLDERS) == []
 
 
 def test_the_lock_outlives_a_time_limit_on_idle_transactions(database_url: str) -> None:

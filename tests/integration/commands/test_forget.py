@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from event_service.adapters.postgres import connect
 from event_service.adapters.upkeep import SHADOW, exclusive_connection
 from event_service.cli import make_patient_client, secrets_client
 from event_service.config import DatabaseSettings
+from event_service.deadline import Deadline
 from event_service.domain.facts import PendingFact, fact_of, message_of
+from event_service.errors import Paused
 from event_service.forget import erasure as module
 from event_service.forget.__main__ import main
 from event_service.forget.erasure import Erasure, erase
@@ -22,6 +25,7 @@ from event_service.rebuild.rebuild import compare, rebuild
 from tests.integration.commands.personal_data import DATA, EMAIL, SECRET, of_user, personal
 from tests.support.aws import Aws, published
 from tests.support.event_items import readable_texts as stored
+from tests.support.event_items import scan
 from tests.support.histories import deliver, record
 from tests.support.messages import raw
 from tests.support.tables import execute, lose_rows, outbox
@@ -122,20 +126,23 @@ def test_an_interrupted_erasure_is_finished_by_the_next_run(updates: int, aws: A
 
 
 def test_a_fact_that_waits_goes_out_without_personal_data(aws: Aws, url: str) -> None:
-    """One whose batch died before it was published: a later batch takes it along, emptied."""
+    """One whose batch died before it was published: a later batch takes it along, emptied; others' are left."""
     data = json.dumps(DATA | {"userEmail": EMAIL, "userId": "user-a"})
-    notification = f'{{"id": "n-1", "userId": "user-a", "userEmail": "{EMAIL}", "notificationData": {data}}}'
-    execute(
-        url,
-        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
-        " VALUES ('reminder#x', '2026-11-23T12:00:00.000000Z#x', 'created', %s, now() - interval '1 hour')",
-        (notification,),
-    )
+    for event, user in (("x", "user-a"), ("y", "user-b")):
+        notification = f'{{"id": "n-1", "userId": "{user}", "userEmail": "{EMAIL}", "notificationData": {data}}}'
+        execute(
+            url,
+            "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
+            " VALUES ('reminder#x', %s, 'created', %s, now() - interval '1 hour')",
+            (f"2026-11-23T12:00:00.000000Z#{event}", notification),
+        )
     assert main(["--user", "user-a", "--yes"]) == 0
 
     deliver([record("todo:done", "user-c", "item-c", 1)])
 
-    (fact,) = published(aws, 1)
+    fact, other = sorted(published(aws, 2), key=lambda fact: str(fact["causationId"]))
+    assert other["userEmail"] == EMAIL
+    assert other["eventData"]["notificationData"]["message"] == DATA["message"]
     assert fact["userEmail"] is None
     assert fact["eventData"]["notificationData"]["message"] == ""
     assert SECRET not in json.dumps(fact)
@@ -147,7 +154,7 @@ def test_a_fact_that_went_out_before_brings_nothing_back(
     aws: Aws, url: str, orphan_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SNS had it and the event store not yet, when the person was forgotten; its copy comes back through the queue."""
-    fact = {"id": "n-1", "userId": "user-a", "notificationData": {"message": SECRET}}
+    fact = {"id": "n-1", "userId": "user-a", "userEmail": EMAIL, "notificationData": {"message": SECRET}}
     key = ("reminder#x", "2026-11-23T12:00:00.000000Z#x")
     execute(
         url,
@@ -155,7 +162,7 @@ def test_a_fact_that_went_out_before_brings_nothing_back(
         " VALUES (%s, %s, 'created', %s, now() - interval '1 hour')",
         (*key, json.dumps(fact)),
     )
-    pending = PendingFact(*key, "created", "n-1", "user-a", None, json.dumps(fact))
+    pending = PendingFact(*key, "created", "n-1", "user-a", EMAIL, json.dumps(fact))
     copy = raw(message_of(fact_of(pending)).body)
     monkeypatch.setenv("EVENT_RETENTION_DAYS", "30")
     assert main(["--user", "user-a", "--yes"]) == 0
@@ -177,11 +184,132 @@ def test_a_row_whose_events_have_expired_is_emptied_too(aws: Aws, url: str) -> N
     assert SECRET not in json.dumps(found)
 
 
+def test_what_was_just_written_is_read_consistently_and_to_the_last_page(aws: Aws, url: str) -> None:
+    """Otherwise an erasure would miss a fact, or an event, that a batch stored in the last second."""
+    requests: list[dict[str, Any]] = []
+
+    class Recording:
+        """DynamoDB's client, with its reads written down."""
+
+        client = make_patient_client("dynamodb")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.client, name)
+
+        def query(self, **request: Any) -> Any:
+            requests.append(request)
+            return self.client.query(**request, Limit=1)  # so that there is always a next page
+
+        def get_item(self, **request: Any) -> Any:
+            requests.append(request)
+            return self.client.get_item(**request)
+
+    # A row that no stored event renews, and a fact that is stored and still waits.
+    execute(url, "UPDATE notifications SET id = gen_random_uuid(), item_id = 'x' WHERE item_id = 'user-a-2'")
+    execute(
+        url,
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification)"
+        " SELECT (decided_by).stream, to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        " || '#' || (decided_by).event_id, 'updated', json_build_object('id', id, 'userId', user_id, 'userEmail', 'x')"
+        " FROM notifications WHERE item_id = 'user-a-1'",
+    )
+    with connect(DatabaseSettings(url=url), secrets_client) as connection:
+        erase(Erasure("user-a", aws.table, Recording(), connection, writes=True))
+    of_table = [request for request in requests if "IndexName" not in request]  # an index has no consistent reads
+    assert len([request for request in of_table if "Key" in request]) == 2
+    assert all(request["ConsistentRead"] is True for request in of_table)
+    assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
+
+
 def test_a_rebuild_and_an_erasure_exclude_each_other(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the one had read before the other erased it would come back."""
     with exclusive_connection(DatabaseSettings(url=url), secrets_client):
         assert main(["--user", "user-a", "--yes"]) == 2
     assert "another rebuild or erasure is running" in capsys.readouterr().err
+
+
+def test_an_event_without_personal_data_is_marked_as_forgotten_too(aws: Aws, url: str) -> None:
+    """The mark says when the erasure read the event, not what it found."""
+    deliver([record("todo:done", "user-a", "plain", 60, userEmail=..., data={"amount": 3})])
+    before = of_user(stored(aws), "user-a")
+    assert main(["--user", "user-a", "--yes"]) == 0
+    (key,) = (key for key in before if key[0] == "todo#plain")
+    assert stored(aws)[key] == before[key] | {"forgottenAt": stored(aws)[key]["forgottenAt"]}
+
+
+def test_compressed_data_that_becomes_short_is_stored_as_text(aws: Aws, url: str) -> None:
+    """Like that of any event, so that it can be read."""
+    deliver([record("reminder:created", "user-a", "long", 60, data=DATA | {"message": SECRET * 100})])
+    assert main(["--user", "user-a", "--yes"]) == 0
+    (item,) = (item for item in scan(aws) if item["pk"]["S"] == "reminder#long")
+    assert "eventDataEncoding" not in item
+    assert json.loads(item["eventData"]["S"]) == DATA | {"message": "", "url": ""}
+
+
+def test_an_erasure_pauses_within_a_page_when_its_time_is_up(aws: Aws, url: str) -> None:
+    """A page may have thousands of items."""
+
+    class UntilTheFirstItem(Deadline):
+        def remaining(self) -> float:
+            return 0.0 if any("forgottenAt" in item for item in stored(aws).values()) else 1.0
+
+    deadline = UntilTheFirstItem(0)
+    client = make_patient_client("dynamodb")
+    with connect(DatabaseSettings(url=url), secrets_client) as connection, pytest.raises(Paused):
+        erase(Erasure("user-a", aws.table, client, connection, writes=True, deadline=deadline))
+    assert len([item for item in stored(aws).values() if "forgottenAt" in item]) == 1
+
+
+def before_the_outbox(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen once, after the events were emptied and before the outbox is read."""
+    pending = [happens]
+    erase_outbox = module._erase_outbox
+
+    def after_it(task: Erasure) -> None:
+        while pending:
+            pending.pop()()
+        erase_outbox(task)
+
+    monkeypatch.setattr(module, "_erase_outbox", after_it)
+
+
+def test_a_fact_that_leaves_the_outbox_meanwhile_is_found_in_the_event_store(
+    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another batch publishes it."""
+    execute(
+        url,
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
+        " SELECT 'reminder#user-a-1', '2026-11-23T12:00:00.000000Z#x', 'updated', json_build_object("
+        "'id', id, 'userId', user_id, 'notificationData', notification_data), now() - interval '1 hour'"
+        " FROM notifications WHERE item_id = 'user-a-1'",
+    )
+    before_the_outbox(monkeypatch, lambda: deliver([record("todo:done", "user-c", "item-c", 1)]))
+    assert main(["--user", "user-a", "--yes"]) == 0
+    assert outbox(url) == []
+    assert SECRET not in json.dumps([*of_user(stored(aws), "user-a").values()])
+
+
+def test_a_row_that_a_batch_fills_meanwhile_is_emptied_if_its_event_is(
+    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch had read the event before; what the row then says is what is stored."""
+    refill = "UPDATE notifications SET user_email = %s, notification_data = %s WHERE item_id = 'user-a-1'"
+    before_the_outbox(monkeypatch, lambda: execute(url, refill, (EMAIL, json.dumps(DATA))))
+    assert main(["--user", "user-a", "--yes"]) == 0
+
+
+def test_a_row_of_an_event_that_is_stored_meanwhile_stays_what_the_event_says(
+    aws: Aws, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are new, and the next run erases both."""
+    later = record("reminder:updated", "user-a", "user-a-1", 50, userEmail=EMAIL, data=DATA)
+    before_the_outbox(monkeypatch, lambda: deliver([later]))
+    with connect(DatabaseSettings(url=url), secrets_client) as connection:
+        erase(Erasure("user-a", aws.table, make_patient_client("dynamodb"), connection, writes=True))
+    assert compare(job(aws, url))[1] == []
+    assert main(["--user", "user-a", "--yes"]) == 0
+    assert compare(job(aws, url))[1] == []
 
 
 def test_a_killed_comparisons_copy_of_the_rows_is_dropped(aws: Aws, url: str) -> None:
@@ -213,6 +341,34 @@ def test_another_producers_event_of_a_facts_type_is_found(aws: Aws, url: str) ->
     ]
     assert SECRET not in json.dumps(item)
     assert item["forgottenAt"]
+
+
+def test_another_users_event_about_a_notification_is_left(aws: Aws, url: str) -> None:
+    """It is in the stream of the notification's facts, but it is not a fact."""
+    ((id_,),) = execute(url, "SELECT id::text FROM notifications WHERE item_id = 'user-a-1'")
+    deliver([record("notification:seen", "user-b", id_, 60, userEmail=EMAIL, data=DATA)])
+    before = of_user(stored(aws), "user-b")
+    assert main(["--user", "user-a", "--yes"]) == 0
+    assert of_user(stored(aws), "user-b") == before
+
+
+def test_rows_that_were_lost_are_not_announced_again(aws: Aws, url: str) -> None:
+    """An erasure makes them from the emptied events, whose facts are stored or wait in the outbox."""
+    cause = "reminder:updated-user-a-user-a-1-2"
+    ((pk, sk), fact) = next((key, item) for key, item in stored(aws).items() if item.get("causationId") == cause)
+    aws.dynamodb.delete_item(TableName=aws.table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+    execute(
+        url,
+        "INSERT INTO outbox (event_pk, event_sk, kind, notification, committed_at)"
+        " VALUES ('reminder#user-a-1', %s, 'updated', %s, now() - interval '1 hour')",
+        (f"2026-11-23T12:00:02.000000Z#{cause}", fact["eventData"]),
+    )
+    lose_rows(url)
+    assert main(["--user", "user-a", "--yes"]) == 0
+    deliver([record("todo:done", "user-c", "item-c", 1)])
+    assert [each["causationId"] for each in published(aws, 1)] == [cause]
+    deliver(personal("user-a"))
+    assert published(aws, 0) == []
 
 
 @pytest.mark.parametrize("rebuilt", [False, True])

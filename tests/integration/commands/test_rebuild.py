@@ -19,7 +19,7 @@ from tests.integration.commands.rebuilds import command
 from tests.support.aws import Aws
 from tests.support.histories import HISTORIES, check_facts_match_rows, deliver, record
 from tests.support.histories import rebuild_job as job
-from tests.support.messages import Json
+from tests.support.messages import Json, noise
 from tests.support.samples import RECORDS
 from tests.support.sampling import examples
 from tests.support.tables import execute, lose_rows, outbox
@@ -83,6 +83,12 @@ def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user-a", f"item-{number}", number) for number in range(4)])
     before = rows(url)
+    # What the scheduler has queried, and what subscribers were told, is not in the event store.
+    execute(
+        url,
+        "UPDATE notifications SET due_at = due_at + interval '1 minute', query_missed = NOT query_missed,"
+        " queried_at = now(), announced = NULL WHERE item_id <> 'item-3'",
+    )
     assert main(["--verify", "--workers", "1"]) == 0
     ids = [id_ for (id_,) in execute(url, "SELECT id::text FROM notifications ORDER BY item_id")]
     execute(url, "DELETE FROM notifications WHERE item_id = 'item-0'")
@@ -110,6 +116,18 @@ def test_a_rebuild_mends_rows_and_leaves_those_without_events(
     assert main(["--workers", "1"]) == 0
     assert [row for row in rows(url) if extra not in row[0]] == before
     assert main(["--verify", "--workers", "1"]) == 1
+
+
+def test_of_many_differences_the_first_are_named(
+    service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And all are counted."""
+    url = service_environment["DATABASE_URL"]
+    deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(25)])
+    ids = [id_ for (id_,) in execute(url, "SELECT id::text FROM notifications ORDER BY id")]
+    lose_rows(url)
+    assert main(["--verify", "--workers", "1"]) == 1
+    assert f"rebuild: 25 missing: {' '.join(ids[:20])} and 5 more\n" in capsys.readouterr().out
 
 
 GOOD: Json = {
@@ -150,6 +168,7 @@ GZIP: Json = {"eventDataEncoding": {"S": "gzip"}}
         ({"occurredAt": "soon"}, "occurredAt: is not an instant as the service writes it"),
         ({"id": "\0", "sk": f"{GOOD['occurredAt']}#\0"}, "PostgreSQL refuses the row"),
         ({"userId": "user\0", "sk": f"{GOOD['occurredAt']}#z", "id": "z"}, "PostgreSQL refuses the row"),
+        ({"pk": f"reminder#{noise(2000)}", "userId": noise(2000)}, "PostgreSQL refuses the row"),  # too large to index
     ],
 )
 def test_a_stored_event_that_would_be_rejected_today_is_counted_and_skipped(
@@ -174,7 +193,7 @@ def test_a_stored_event_that_would_be_rejected_today_is_counted_and_skipped(
     progress = rebuild(job(service_environment))
 
     assert (progress.events, progress.refused) == (2, 1)
-    assert f"refused: {GOOD['pk']} {item['sk']['S']}: {reason}" in capsys.readouterr().err
+    assert f"refused: {item['pk']['S']} {item['sk']['S']}: {reason}" in capsys.readouterr().err
     assert rows(url) == live
 
 
