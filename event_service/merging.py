@@ -10,9 +10,10 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 from event_service.adapters.event_items import EVENT_TYPE, PK, USER_ID, Item, event_key, event_of, text_of
-from event_service.codec.json_text import dumps, json_object, raw_members, replace_unstorable
-from event_service.domain.event import KNOWN_TYPES, Event, EventKey, KnownType, Precedence, precedence
+from event_service.codec.json_text import dumps, json_object
+from event_service.domain.event import KNOWN_TYPES, Event, EventKey, KnownType
 from event_service.domain.facts import possible_fact_ids
+from event_service.domain.precedence import EFFECTS, Precedence, precedence
 from event_service.domain.projection import check_data, project
 from event_service.errors import Rejected
 
@@ -26,15 +27,14 @@ Refuse = Callable[[EventKey, str], None]
 _Place = tuple[str, str, str]
 
 
-def fact_ids(item: Item) -> list[str]:
-    """Return the ids that a fact of the event in an item may have."""
-    known = KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or "")
-    return possible_fact_ids(event_key(item), known.effect) if known else []
-
-
 def announced_keys(items: Iterable[Item], known_facts: Callable[[list[str]], AbstractSet[str]]) -> set[EventKey]:
     """Return the keys of the events in items that have a fact; `known_facts` returns which of some ids are of facts."""
-    keys = {id_: event_key(item) for item in items for id_ in fact_ids(item)}
+    keys = {
+        id_: event_key(item)
+        for item in items
+        if (known := KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or ""))
+        for id_ in possible_fact_ids(event_key(item), known.effect)
+    }
     return {keys[id_] for id_ in known_facts([*keys])}
 
 
@@ -83,7 +83,7 @@ def _request(items: Iterable[tuple[Item, KnownType]], announced: AbstractSet[Eve
             if deciding is None or place > deciding[0]:
                 deciding = place, event, known, project(event, known)
             else:
-                check_data(event.data, raw_members(replace_unstorable(event.data)), known.effect)
+                check_data(event, known.effect)
         except Rejected as exc:
             refuse(event_key(item), str(exc))
             continue
@@ -110,11 +110,10 @@ def _composite(place: Precedence | None) -> str:
     """Return a value of the SQL type `precedence` as JSON."""
     if place is None:
         return "null"
-    effects = ("create", "update", "delete")
     return dumps(
         {
             "occurred_at": place.occurred_at,
-            "effect": effects[place.effect],
+            "effect": EFFECTS[place.effect],
             "event_id": place.id,
             "stream": place.stream,
         }

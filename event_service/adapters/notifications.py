@@ -10,8 +10,9 @@ from event_service.adapters.postgres import Database
 from event_service.codec.instants import Instant
 from event_service.codec.json_text import dumps, json_array, json_object
 from event_service.deadline import Deadline
-from event_service.domain.event import Event, EventKey, KnownType, precedence
+from event_service.domain.event import Event, EventKey, KnownType
 from event_service.domain.facts import PendingFact
+from event_service.domain.precedence import precedence
 from event_service.errors import RecordError, Unavailable
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"

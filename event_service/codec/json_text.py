@@ -28,8 +28,6 @@ _comma = re.compile(r"[ \t\n\r]*+,?").match
 # Strings, an unclosed one to the end of the text, and all else that is not a bracket. Possessive: no backtracking.
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[^"\[\]{}]++', re.DOTALL)
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
-# Any escape in a valid document; group 1 is an escaped NUL character or lone surrogate.
-_ESCAPE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u0000|\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _PART = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]')
 _CONSTANT = re.compile(r'"(?:[^"\\]++|\\.)*+"|(NaN|-?Infinity)')
@@ -105,14 +103,6 @@ def json_object(members: Mapping[str, str]) -> str:
 def json_array(texts: Iterable[str]) -> str:
     """Return the array of these JSON texts."""
     return "[" + ",".join(texts) + "]"
-
-
-def replace_unstorable(text: str) -> str:
-    """Return a valid document with U+FFFD for each escaped NUL character and lone surrogate.
-
-    PostgreSQL's jsonb and SNS cannot hold them: https://www.postgresql.org/docs/16/datatype-json.html
-    """
-    return _ESCAPE.sub(lambda match: "\ufffd" if match[1] else match[0], text) if "\\u" in text else text
 
 
 def same_value(one: str, other: str) -> bool:

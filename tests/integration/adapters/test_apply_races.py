@@ -15,7 +15,8 @@ from event_service.adapters.notifications import Applied, Notifications, Project
 from event_service.adapters.upkeep import NOTIFICATIONS, merge
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
-from event_service.domain.event import Event, Precedence, precedence
+from event_service.domain.event import Event
+from event_service.domain.precedence import Precedence, precedence
 from event_service.domain.projection import project
 from event_service.errors import RecordError
 from event_service.merging import _composite

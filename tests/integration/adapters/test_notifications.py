@@ -12,8 +12,9 @@ import pytest
 from event_service.adapters.notifications import Notifications, ProjectedEvent
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
-from event_service.domain.event import KNOWN_TYPES, Event, KnownType, precedence
+from event_service.domain.event import KNOWN_TYPES, Event, KnownType
 from event_service.domain.facts import PendingFact
+from event_service.domain.precedence import precedence
 from event_service.domain.projection import project
 from event_service.errors import RecordError, Unavailable
 from tests.integration.adapters.service_database import database_at
