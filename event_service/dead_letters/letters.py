@@ -71,16 +71,10 @@ class DeadLetter:
             "wouldPass": self.would_pass,
         }
 
-    def redriven(self) -> Json:
-        """Return the message to send to the event queue, without the rejection and with the time of first sending."""
-        attributes = {n: v for n, v in _message_attributes(self.message).items() if n != REJECTION}
-        first = {FIRST_SENT_AT: {"DataType": "Number", "StringValue": str(self.first_sent_at)}}
-        return {"MessageBody": self.message["Body"], "MessageAttributes": first | attributes}
-
 
 def read_letter(message: Message) -> DeadLetter:
     """Read a message of the dead-letter queue; nothing in it can make this fail."""
-    attributes = _texts(_message_attributes(message), "StringValue")
+    attributes = _texts(message.get("MessageAttributes"), "StringValue")
     rejection = _object(attributes.get(REJECTION))
     sent = _first_sent_at(message, attributes, rejection)
     record = _record(message, attributes | {FIRST_SENT_AT: attributes.get(FIRST_SENT_AT, str(sent))})
@@ -100,10 +94,6 @@ def read_letter(message: Message) -> DeadLetter:
         first_sent_at=sent,
         problem=parsed.error,
     )
-
-
-def _message_attributes(message: Message) -> Mapping[str, Any]:
-    return message.get("MessageAttributes") or {}
 
 
 def _first_sent_at(message: Message, attributes: Mapping[str, str], rejection: Json) -> int:
