@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from event_service import api, handler, sweeper
+from event_service import handler, sweeper
+from event_service.api import routes as api
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
