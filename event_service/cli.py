@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from event_service import console
 from event_service.adapters.aws import NO_RESPONSE
+from event_service.adapters.event_items import UnreadableItem
 from event_service.adapters.postgres_errors import describe
 from event_service.config import ConfigurationError
 from event_service.deadline import Deadline
@@ -101,7 +102,7 @@ def run(name: str, command: Callable[[], int]) -> int:
 
 def reason_of(exc: Exception) -> str | None:
     """Return why a command failed, as one line without any value of an event or a row; None for a bug."""
-    if isinstance(exc, (ConfigurationError, CommandError, Unavailable, BotoCoreError, *NO_RESPONSE)):
+    if isinstance(exc, (ConfigurationError, CommandError, Unavailable, UnreadableItem, BotoCoreError, *NO_RESPONSE)):
         return str(exc)
     if isinstance(exc, ClientError):
         code = exc.response["Error"]["Code"]
