@@ -24,7 +24,7 @@ _UNRESERVED: Final = (string.ascii_letters + string.digits + "-._~").encode()
 
 @dataclass(frozen=True, slots=True)
 class DynamoDb:
-    """The batch and read operations of DynamoDB.
+    """The operations of DynamoDB that many items pass through.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
     """
@@ -38,10 +38,6 @@ class DynamoDb:
     def batch_get_item(self, **request: Any) -> Any:
         """Read up to 100 items."""
         return self._call("BatchGetItem", request)
-
-    def query(self, **request: Any) -> Any:
-        """Read up to 1 MB of a partition."""
-        return self._call("Query", request)
 
     def scan(self, **request: Any) -> Any:
         """Read up to 1 MB of a table."""

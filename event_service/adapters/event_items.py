@@ -48,6 +48,8 @@ ITEM_ERRORS: Final = (KeyError, TypeError, OSError, EOFError, ValueError, Recurs
 MAX_ITEM_BYTES: Final = 400 * 1024
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
 MAX_KEY_BYTES: Final = (2048, 1024)  # of PK and SK
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+MAX_KEYS_PER_REQUEST: Final = 100
 # A fact is about 1 KB, and a write unit is 1 KB: above this size, compressing keeps it within one unit.
 _COMPRESS_ABOVE_BYTES: Final = 600
 _SECONDS_PER_DAY: Final = 86_400

@@ -32,9 +32,6 @@ class Span:
         return self.start or "0", self.end + ("$" if self.includes_end else "")  # "$" is the character after "#"
 
 
-ALL: Final = Span()
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Events in order, and the cursor of the next page; None on the last page."""

@@ -12,11 +12,10 @@ import botocore.session
 import psycopg
 from botocore.exceptions import ClientError
 
-from event_service.adapters import event_items as items_of_events
 from event_service.adapters.aws import NO_RESPONSE, make_transport
 from event_service.adapters.batching import is_transient
 from event_service.adapters.data_plane import DynamoDb
-from event_service.adapters.event_items import Item, event_key, key_of
+from event_service.adapters.event_items import EVENT_ATTRIBUTES, EVENT_TYPE, ID, Item, event_key, key_of, text_of
 from event_service.adapters.postgres import TimeLimitedConnection, connect
 from event_service.adapters.upkeep import merge
 from event_service.cli import secrets_client
@@ -99,7 +98,7 @@ def _pages_done(
 def _fact_id(item: Item) -> str | None:
     """Return the id of a fact; None if it is not one of the service's own, which are UUIDs."""
     try:
-        return str(UUID(items_of_events.text_of(item, items_of_events.ID)))
+        return str(UUID(text_of(item, ID)))
     except (TypeError, ValueError):
         return None
 
@@ -148,7 +147,7 @@ def _scan(table: str, phase: str, segment: int, segments: int, position: Positio
     """
     names = FACT_TYPES if phase == FACTS else KNOWN_TYPES
     types = {f":{number}": {"S": name} for number, name in enumerate(names)}
-    attributes = (items_of_events.ID,) if phase == FACTS else items_of_events.EVENT_ATTRIBUTES
+    attributes = (ID,) if phase == FACTS else EVENT_ATTRIBUTES
     request: dict[str, Any] = {
         "TableName": table,
         "Segment": segment,
@@ -156,7 +155,7 @@ def _scan(table: str, phase: str, segment: int, segments: int, position: Positio
         "ConsistentRead": True,
         "FilterExpression": f"#type IN ({', '.join(types)})",
         "ProjectionExpression": ", ".join(f"#{name}" for name in attributes),
-        "ExpressionAttributeNames": {f"#{name}": name for name in attributes} | {"#type": items_of_events.EVENT_TYPE},
+        "ExpressionAttributeNames": {f"#{name}": name for name in attributes} | {"#type": EVENT_TYPE},
         "ExpressionAttributeValues": types,
     }
     with ThreadPoolExecutor(1) as reader:
