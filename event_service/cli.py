@@ -1,4 +1,4 @@
-"""What the commands that reach backends share: options, patient clients, and the reasons of failures."""
+"""Shared by the commands that use backends: options, patient clients, and the reasons of failures."""
 
 import argparse
 from collections.abc import Callable
@@ -42,12 +42,12 @@ def _seconds(text: str) -> int:
 
 
 def deadline_of(options: argparse.Namespace) -> Deadline:
-    """Return when a command has to stop."""
+    """Return when a command must stop."""
     return Deadline.never() if options.seconds is None else Deadline.after(options.seconds)
 
 
 def make_patient_client(service: str, read_seconds: float = 60, attempts: int = 10) -> Any:
-    """Return an AWS client that waits and retries for minutes: no invocation ends here.
+    """Return an AWS client that waits and retries for minutes, because a command has no deadline.
 
     Raises:
         CommandError: the environment names an endpoint that is not a URL.
@@ -73,7 +73,7 @@ def stack_output(stack: str, name: str) -> str:
 
     Raises:
         CommandError: the region has no such stack, or the stack no such output.
-        botocore.exceptions.BotoCoreError: there are no credentials or no region, or AWS does not respond.
+        botocore.exceptions.BotoCoreError: credentials or region are missing, or AWS does not respond.
         botocore.exceptions.ClientError: AWS refuses.
 
     """
@@ -91,7 +91,7 @@ def stack_output(stack: str, name: str) -> str:
 
 
 def secrets_client() -> Any:
-    """Return a client of Secrets Manager; with `DATABASE_URL` nobody needs it."""
+    """Return a client of Secrets Manager, which is not needed with `DATABASE_URL`."""
     return make_patient_client("secretsmanager")
 
 

@@ -1,7 +1,7 @@
-"""Stored events merged into notifications without facts, for a rebuild and an erasure.
+"""Merges stored events into notifications without making facts, for rebuilds and erasures.
 
-What subscribers were told stays in place: an event whose fact is stored, or waits in the outbox, counts as announced.
-One without a fact, because its batch died or is still running, gets it when it is applied.
+An event whose fact is stored, or waits in the outbox, counts as announced. One without a fact, because its batch died
+or is still running, gets it when it is applied.
 """
 
 from collections import defaultdict
@@ -42,8 +42,8 @@ def merge_requests(items: Iterable[Item], announced: AbstractSet[EventKey], refu
     """Yield the requests that merge items with an effect, as `upkeep.merge` takes them.
 
     Each list has one request per notification and is of bounded size. `announced` are the keys of events with a fact.
-    What today's code would reject goes to `refuse`. Newest first is fastest: an event that decides nothing only has to
-    be valid.
+    Events that today's code would reject go to `refuse`. Newest first is fastest: an event that decides nothing is only
+    validated.
     """
     requests: list[str] = []
     held = 0
@@ -72,7 +72,7 @@ def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Place, list
 
 
 def _request(items: Iterable[tuple[Item, KnownType]], announced: AbstractSet[EventKey], refuse: Refuse) -> str | None:
-    """Return what merges the events of a notification, read one after the other because their data may be large."""
+    """Return the request that merges a notification's events; they are read one at a time because they may be large."""
     first_seen: Instant | None = None
     deciding: tuple[Precedence, Event, KnownType, str] | None = None
     last_announced: Precedence | None = None

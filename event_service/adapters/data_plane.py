@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError, create_parser
 from event_service.adapters.aws import Response, Transport
 
 _FIRST_ERROR_STATUS: Final = 300
-# What application/x-www-form-urlencoded leaves as it is: https://url.spec.whatwg.org/#urlencoded-serializing
+# The bytes that application/x-www-form-urlencoded does not escape: https://url.spec.whatwg.org/#urlencoded-serializing
 _UNRESERVED: Final = (string.ascii_letters + string.digits + "-._~").encode()
 
 

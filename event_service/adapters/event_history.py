@@ -30,7 +30,7 @@ _Request = TypeVar("_Request")
 
 # Lambda limits a response to 6 MB, counted as JSON text within JSON:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-# The links of events come on top. A single event of 1 MiB, the largest, always fits, however it is escaped.
+# The links of the events are extra. A single event of 1 MiB, the largest, always fits, however it is escaped.
 MAX_PAGE_BYTES: Final = 3 * 1024 * 1024
 _ITEMS_PER_QUERY: Final = 500  # bounds the memory needed to read a whole stream
 

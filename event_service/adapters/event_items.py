@@ -203,7 +203,7 @@ def differing_fields(event: Event, item: Item) -> list[str]:
 
 
 def rough_size_of(item: Item) -> int:
-    """Return the characters and bytes of the values whose length has no limit of its own: cheaper than `size_of`."""
+    """Return the length of the values that may be long, in characters or bytes: cheaper than `size_of`."""
     unlimited = (item.get(name, {}) for name in (EVENT_DATA, USER_EMAIL, CAUSATION_ID))
     return sum(len(value) for typed in unlimited for value in typed.values())
 

@@ -77,7 +77,7 @@ class Notifications:
                 outcomes |= {each.event.key: answer for each, answer in zip(group, answers, strict=True)}
             elif answers.retryable or len(group) == 1:
                 outcomes |= dict.fromkeys((each.event.key for each in group), answers)
-            else:  # one of a notification's events is to blame: each by itself, still oldest first
+            else:  # because of one of the notification's events: apply each separately, still oldest first
                 for each in group:
                     (answer,) = in_halves([each], lambda one: [*self._apply(one, deadline).values()], deadline)
                     outcomes[each.event.key] = answer
@@ -101,7 +101,7 @@ class Notifications:
         oldest come first. The caller publishes what it gets; nobody else gets it within the next 15 minutes.
 
         Raises:
-            RecordError: PostgreSQL is unavailable, a lock was held too long, or there was no time left.
+            RecordError: PostgreSQL is unavailable, a lock was held too long, or no time was left.
 
         """
         keys = dumps([{"pk": pk, "sk": sk} for pk, sk in published])
@@ -114,7 +114,7 @@ class Notifications:
         """Return how many facts wait in the outbox, and for how many seconds the oldest of them has; 0 if none does.
 
         Raises:
-            RecordError: PostgreSQL is unavailable, or there was no time left.
+            RecordError: PostgreSQL is unavailable, or no time was left.
 
         """
         ((facts, oldest_seconds),) = self.database.query(_OUTBOX_AGE, (), deadline)

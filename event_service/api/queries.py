@@ -1,4 +1,4 @@
-"""What the routes read from the event store."""
+"""The queries of the event store that the routes need."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

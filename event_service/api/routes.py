@@ -163,7 +163,7 @@ app.enable_swagger(
     title="event-service: read API",
     version="1.0.0",
     description="The histories of items and users, an item's state at any instant, and the known event types.",
-    servers=[Server(url=".")],  # relative to the page, so that it works below a stage too
+    servers=[Server(url=".")],  # relative to the page, because a stage may precede the path
 )
 
 

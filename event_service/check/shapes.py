@@ -16,7 +16,7 @@ def records_in(text: str, attributes: Mapping[str, str], *, by_line: bool = Fals
     """Return the records in a file, each with its place, such as `line 2: record 1` (empty for a single record).
 
     A bare message becomes the record that raw delivery would make of it, with `attributes` as message attributes.
-    A text that is none of the known shapes is returned as a bare message, so that the function's own code judges it.
+    Any other text is returned as a bare message, which the function's own code then judges.
     `by_line`: the file is NDJSON even if its first line is not an object.
     """
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]

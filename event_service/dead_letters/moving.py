@@ -45,7 +45,7 @@ def move(queue: Queue, is_selected: Callable[[DeadLetter], bool], keep: Keep) ->
 
 
 def to_queue(queue: Queue) -> Keep:
-    """Return how letters are sent to the event queue."""
+    """Return a function that sends letters to the event queue."""
 
     def send(letters: Sequence[DeadLetter]) -> dict[int, str]:
         # SQS would refuse the whole request.
@@ -72,9 +72,9 @@ def _unsendable(letter: DeadLetter) -> str | None:
 
 
 def to_file(file: IO[str]) -> Keep:
-    """Return how letters are added to a file, a line each; they are on the disk before they are deleted."""
+    """Return a function that appends letters to a file, one per line, and flushes them to the disk."""
     lock = threading.Lock()
-    is_regular = S_ISREG(os.fstat(file.fileno()).st_mode)  # only of such a file, the disk has anything
+    is_regular = S_ISREG(os.fstat(file.fileno()).st_mode)  # a pipe or a terminal cannot be flushed to a disk
     if is_regular and _ends_within_a_line(file.name):
         file.write("\n")
 

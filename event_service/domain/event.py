@@ -52,7 +52,7 @@ def subject_of(item_type: str) -> str:
 
 
 def notification_id(user_id: str, subject: str, item_id: str) -> str:
-    """Return the id of a notification: the same whenever it is created, so that a rebuild gives the same rows."""
+    """Return the id of a notification. It depends on nothing else, and so a rebuild gives the same rows."""
     return str(uuid5(NAMESPACE, json.dumps([user_id, subject, item_id])))
 
 

@@ -18,7 +18,7 @@ from event_service.migrate.schema import migrate
 
 # A new network, name server, role, secret and database take a while until they work.
 _WAIT_SECONDS: Final = 200
-_RESERVE_SECONDS: Final = 30  # for an attempt that was begun, and to answer
+_RESERVE_SECONDS: Final = 30  # for the attempt in progress, and to answer
 _PAUSE_SECONDS: Final = 2
 _RESPONSE_SECONDS: Final = 10
 _MAX_REASON: Final = 1000  # the whole response may have 4096 bytes

@@ -1,8 +1,8 @@
 """Rebuilds the notifications from the event store alone: `python -m event_service.rebuild`.
 
 The event store is scanned in segments, side by side, and the position is stored after each page. Run an interrupted or
-killed rebuild again to resume it. The service may be running: of an item's events the one with the greatest precedence
-decides here as there. Nothing is published, and nothing becomes due.
+killed rebuild again to resume it. The service may be running: of an item's events, the one with the greatest
+precedence decides, as it does there. Nothing is published, and nothing becomes due.
 
 Rows are written, never removed: --verify names those that no stored event accounts for.
 
@@ -27,7 +27,7 @@ from event_service.rebuild.progress import DEFAULT_SEGMENTS, Progress, RebuildJo
 from event_service.rebuild.rebuild import compare, rebuild
 from event_service.remote import drive
 
-_MOST: Final = 1000  # workers, or segments: more help nobody
+_MOST: Final = 1000  # workers, or segments: more do not help
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = min(os.cpu_count() or 1, 8)
     parser.add_argument("--workers", type=_positive, help=f"processes ({workers}); with --stack, it is always 1")
     parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
-    parser.add_argument("--restart", action="store_true", help="begin again even if a rebuild was interrupted")
+    parser.add_argument(
+        "--restart", action="store_true", help="do not resume an interrupted rebuild"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="change no notification, and report what would change")
     mode.add_argument("--verify", action="store_true", help="the same, and fail if there is any difference")
@@ -94,7 +96,7 @@ def _print_progress(total: int) -> Callable[[Progress], None]:
     before: list[int] = []
 
     def report(progress: Progress) -> None:
-        before.append(progress.scanned)  # what an interrupted rebuild had done counts for no rate
+        before.append(progress.scanned)  # the rate leaves out what was done before an interruption
         rate = (progress.scanned - before[0]) / (time.monotonic() - started)
         speed = f", {rate:,.0f} items/s" if rate else ""  # the first report has none
         left = f", about {(total - progress.scanned) / rate:.0f} s left" if rate and total > progress.scanned else ""

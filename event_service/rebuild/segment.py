@@ -41,9 +41,9 @@ _LONGEST_PAUSE_SECONDS: Final = 20
 
 
 def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> None:
-    """Work through a segment from where it got to; after a failure that may heal, again from there.
+    """Work through a segment from its stored position; after a failure that may heal, resume there.
 
-    At least one page is done, so that a rebuild that is stopped again and again gets to its end.
+    At least one page is done: a rebuild that is stopped again and again still completes.
     """
     failures = 0
     while True:
@@ -143,7 +143,7 @@ def _client(_table: str) -> DynamoDb:
 def _scan(table: str, phase: str, segment: int, segments: int, position: Position) -> Iterator[Any]:
     """Yield the pages of a segment with the facts, or with the events of known types, after a position.
 
-    The next page is on its way while the caller works on one.
+    The next page is requested while the caller works on the current one.
     """
     names = FACT_TYPES if phase == FACTS else KNOWN_TYPES
     types = {f":{number}": {"S": name} for number, name in enumerate(names)}
