@@ -38,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = min(os.cpu_count() or 1, 8)
     parser.add_argument("--workers", type=_positive, help=f"processes ({workers}); with --stack, it is always 1")
     parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
-    parser.add_argument(
-        "--restart", action="store_true", help="do not resume an interrupted rebuild"
-    )
+    parser.add_argument("--restart", action="store_true", help="do not resume an interrupted rebuild")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="change no notification, and report what would change")
     mode.add_argument("--verify", action="store_true", help="the same, and fail if there is any difference")

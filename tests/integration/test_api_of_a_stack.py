@@ -68,7 +68,7 @@ def opened(running: Gateway) -> Iterator[str]:
 
 @pytest.fixture
 def address(gateway: Gateway, opened: str) -> str:
-    """Where a person opens it."""
+    """The address that a person opens."""
     return opened
 
 

@@ -247,7 +247,7 @@ def test_expired_credentials_are_refreshed_before_a_request(session: Session, tm
 
 @pytest.mark.parametrize("name", ["B", "data"])
 def test_binary_values_are_sent_and_read_as_base64(session: Session, name: str) -> None:
-    """Whatever the attribute is called."""
+    """The name of the attribute does not matter."""
     answer = {"Responses": {"t": [{name: {"B": "AAE="}, "s": {"S": "x"}}]}}
     aws = Answering(session, 200, json.dumps(answer).encode())
     read = dynamodb(session).batch_get_item(RequestItems={"t": {"Keys": [{"k": {"B": b"\x02"}}]}})
