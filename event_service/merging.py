@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HELD_CHARACTERS: Final = 4 * 1024 * 1024
 
 Refuse = Callable[[EventKey, str], None]
-_Place = tuple[str, str, str]
+_Notification = tuple[str, str, str]  # user, subject and item
 
 
 def announced_keys(items: Iterable[Item], known_facts: Callable[[list[str]], AbstractSet[str]]) -> set[EventKey]:
@@ -58,8 +58,8 @@ def merge_requests(items: Iterable[Item], announced: AbstractSet[EventKey], refu
         yield requests
 
 
-def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Place, list[tuple[Item, KnownType]]]:
-    found: dict[_Place, list[tuple[Item, KnownType]]] = defaultdict(list)
+def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Notification, list[tuple[Item, KnownType]]]:
+    found: dict[_Notification, list[tuple[Item, KnownType]]] = defaultdict(list)
     for item in items:
         known = KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or "")
         user_id = text_of(item, USER_ID)
@@ -75,21 +75,21 @@ def _request(items: Iterable[tuple[Item, KnownType]], announced: AbstractSet[Eve
     """Return the request that merges a notification's events; they are read one at a time because they may be large."""
     first_seen: Instant | None = None
     deciding: tuple[Precedence, Event, KnownType, str] | None = None
-    last_announced: Precedence | None = None
+    told: list[Precedence] = []
     for item, known in items:
         try:
             event = event_of(item)
-            place = precedence(event, known.effect)
-            if deciding is None or place > deciding[0]:
-                deciding = place, event, known, project(event, known)
+            order = precedence(event, known.effect)
+            if deciding is None or order > deciding[0]:
+                deciding = order, event, known, project(event, known)
             else:
                 check_data(event, known.effect)
         except Rejected as exc:
             refuse(event_key(item), str(exc))
             continue
         first_seen = min(first_seen or event.occurred_at, event.occurred_at)
-        if event.key in announced and (last_announced is None or place > last_announced):
-            last_announced = place
+        if event.key in announced:
+            told.append(order)
     if deciding is None:
         return None
     _, event, known, notification = deciding
@@ -100,21 +100,21 @@ def _request(items: Iterable[tuple[Item, KnownType]], announced: AbstractSet[Eve
             "effect": dumps(known.effect),
             "subject": dumps(known.subject),
             "firstSeen": dumps(first_seen),
-            "announced": _composite(last_announced),
+            "announced": _composite(max(told, default=None)),
             "notification": notification,
         }
     )
 
 
-def _composite(place: Precedence | None) -> str:
+def _composite(order: Precedence | None) -> str:
     """Return a value of the SQL type `precedence` as JSON."""
-    if place is None:
+    if order is None:
         return "null"
     return dumps(
         {
-            "occurred_at": place.occurred_at,
-            "effect": EFFECTS[place.effect],
-            "event_id": place.id,
-            "stream": place.stream,
+            "occurred_at": order.occurred_at,
+            "effect": EFFECTS[order.effect],
+            "event_id": order.id,
+            "stream": order.stream,
         }
     )

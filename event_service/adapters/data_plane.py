@@ -63,8 +63,8 @@ class Sns:
         for number, entry in enumerate(PublishBatchRequestEntries, 1):
             member = f"PublishBatchRequestEntries.member.{number}"
             form += [(f"{member}.Id", entry["Id"]), (f"{member}.Message", entry["Message"])]
-            for place, (name, value) in enumerate(entry["MessageAttributes"].items(), 1):
-                attribute = f"{member}.MessageAttributes.entry.{place}"
+            for position, (name, value) in enumerate(entry["MessageAttributes"].items(), 1):
+                attribute = f"{member}.MessageAttributes.entry.{position}"
                 form.append((f"{attribute}.Name", name))
                 form += [(f"{attribute}.Value.{field}", _text(content)) for field, content in value.items()]
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}

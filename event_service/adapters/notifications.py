@@ -30,7 +30,7 @@ class ProjectedEvent:
     published_at: Instant | None
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def target(self) -> tuple[str, str, str]:
         """The notification that it concerns: user, subject, item."""
         return self.event.user_id, self.known.subject, self.event.item_id
 
@@ -63,7 +63,7 @@ class Notifications:
         """
         groups: dict[tuple[str, str, str], list[ProjectedEvent]] = {}
         for each in sorted(events, key=lambda each: precedence(each.event, each.known.effect)):
-            groups.setdefault(each.place, []).append(each)
+            groups.setdefault(each.target, []).append(each)
         if not groups:
             return {}
 

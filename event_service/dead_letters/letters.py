@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from event_service.adapters.topics import REJECTION
 from event_service.codec.instants import Instant, instant_from_epoch, parse_instant_or_none
+from event_service.codec.json_text import BYTE_ORDER_MARK
 from event_service.dead_letters.queue import Message
 from event_service.domain.envelope import FIRST_SENT_AT
 from event_service.errors import RecordError
@@ -133,7 +134,7 @@ def _texts(attributes: Any, key: str) -> dict[str, str]:
 
 def _object(text: Any) -> Json:
     try:
-        value = json.loads(text.removeprefix("\ufeff"), parse_int=float) if isinstance(text, str) else None
+        value = json.loads(text.removeprefix(BYTE_ORDER_MARK), parse_int=float) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {}

@@ -83,12 +83,12 @@ def erase(task: Erasure) -> None:
 
 def _notifications(task: Erasure) -> list[str]:
     """Return the ids of the notifications that a person has or had."""
-    places = {(row.subject, row.item_id) for row in rows_of(task.connection, task.user_id)}
+    targets = {(row.subject, row.item_id) for row in rows_of(task.connection, task.user_id)}
     for page in _event_pages(task, ProjectionExpression=f"{PK}, {EVENT_TYPE}"):
         for item in page:
             if known := KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or ""):
-                places.add((known.subject, (text_of(item, PK) or "").partition("#")[2]))
-    return [notification_id(task.user_id, *place) for place in sorted(places)]
+                targets.add((known.subject, (text_of(item, PK) or "").partition("#")[2]))
+    return [notification_id(task.user_id, *target) for target in sorted(targets)]
 
 
 def _event_pages(task: Erasure, **request: Any) -> Iterator[list[Item]]:

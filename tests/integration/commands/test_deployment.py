@@ -210,7 +210,7 @@ def test_a_deployment_whose_database_stays_away_fails_in_time(
 def test_what_does_not_pass_fails_the_deployment_at_once(
     stack: Stack, answers: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not wait for the table that is in the way to be renamed."""
+    """It does not wait for somebody to remove the table that is in the way."""
     url, taken = answers
     database = create_database(stack, "at_once_refused")
     with psycopg.connect(database, autocommit=True) as connection:
