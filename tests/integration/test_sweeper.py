@@ -1,4 +1,4 @@
-"""§5: the sweeper publishes facts that were left behind, also if no batch arrives."""
+"""§5: the sweeper publishes orphaned facts, even if no batch arrives."""
 
 import json
 from types import SimpleNamespace
