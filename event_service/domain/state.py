@@ -23,7 +23,7 @@ class StoredEvent(Event):
 
     @property
     def effect(self) -> Effect | None:
-        """Its effect on its item; for item types that the service does not know, the name tells a deletion."""
+        """Its effect on its item; of item types that the service does not know, deletions have one, by name."""
         if not self.has_known_item:
             return "delete" if _DELETION.fullmatch(self.event_type) else None
         return self.known_type.effect if self.known_type else FACT_TYPES.get(self.event_type)

@@ -59,8 +59,8 @@ def respond(event: dict[str, Any], context: Any, deadline: Deadline) -> dict[str
 def _update_database(until: Deadline) -> list[str]:
     """Apply the missing migrations, and update the roles.
 
-    What may pass is tried again until the deadline: a first deployment comes only seconds after what it needs. A wrong
-    password or name cannot be told from one that does not work yet.
+    Errors that may pass are retried until the deadline: a first deployment starts only seconds after what it needs. A
+    wrong password or name cannot be told from one that does not work yet.
 
     Raises:
         psycopg.Error: the database or a secret cannot be reached in time, or refuses.

@@ -1,7 +1,7 @@
 """The operations function: it runs commands where the data is, and the migrations of a deployment.
 
-A person's machine cannot reach the database. There, `python -m event_service.rebuild --stack NAME` and its like invoke
-this function (`event_service.remote`); those who may invoke it may run these commands.
+A person's machine cannot reach the database: commands with `--stack NAME` invoke this function from there (see
+`event_service.remote`). Everyone who may invoke it may run these commands.
 """
 
 import contextlib

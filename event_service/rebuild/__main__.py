@@ -1,8 +1,8 @@
 """Rebuilds the notifications from the event store alone: `python -m event_service.rebuild`.
 
-The event store is scanned in segments, side by side, and the position is stored after each page. Run an interrupted or
-killed rebuild again to resume it. The service may be running: of an item's events, the one with the greatest
-precedence decides, as it does there. Nothing is published, and nothing becomes due.
+The event store is scanned in concurrent segments, and the position is stored after each page. Run an interrupted or
+killed rebuild again to resume it. The service may be running: for both, the event with the greatest precedence decides
+an item. Nothing is published, and nothing becomes due.
 
 Rows are written, never removed: --verify names those that no stored event accounts for.
 
