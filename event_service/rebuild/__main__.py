@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from event_service.adapters.upkeep import NOTIFICATIONS, Difference
 from event_service.cli import add_seconds, add_stack, deadline_of, make_patient_client, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.console import make_parser
@@ -65,19 +64,14 @@ def _rebuild(options: argparse.Namespace) -> int:
     job = RebuildJob(
         DatabaseSettings.from_environment(os.environ),
         event_store_table(os.environ),
-        NOTIFICATIONS,
-        options.workers,
-        options.segments,
-        options.restart,
-        deadline_of(options),
+        workers=options.workers,
+        segments=options.segments,
+        restart=options.restart,
+        deadline=deadline_of(options),
     )
     # DynamoDB counts the items about every six hours.
     report = _print_progress(make_patient_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])
-    differences: list[Difference] = []
-    if options.dry_run or options.verify:
-        progress, differences = compare(job, report)
-    else:
-        progress = rebuild(job, report)
+    progress, differences = compare(job, report) if options.dry_run or options.verify else (rebuild(job, report), [])
     print(f"rebuild: {progress.events:,} events, {progress.refused:,} of them refused, in {progress.seconds:.1f} s")
     for difference in differences:
         more = difference.count - len(difference.ids)
