@@ -12,7 +12,7 @@ BUNDLE := event_service/certificates/rds-global-bundle.pem
 PYTHON ?= $(shell for name in python3.13 python3.14 python3.12 python3.11 python3 python; do \
 	$$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 
-# In the order of their names, so that the short unit tests come last and both workers end at about the same time.
+# In the order of their names: the short unit tests come last, and both workers end at about the same time.
 TESTS = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test verify bench soak rebuild local invoke lint format build validate certificates lock clean

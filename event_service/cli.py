@@ -1,4 +1,4 @@
-"""What the commands that reach backends share: options, patient clients, and the reasons of failures."""
+"""Shared by the commands that use backends: options, patient clients, and the reasons of failures."""
 
 import argparse
 import logging
@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from event_service import console
 from event_service.adapters.aws import NO_RESPONSE
+from event_service.adapters.event_items import UnreadableItem
 from event_service.adapters.postgres_errors import describe
 from event_service.config import ConfigurationError
 from event_service.deadline import Deadline
@@ -42,12 +43,12 @@ def _seconds(text: str) -> int:
 
 
 def deadline_of(options: argparse.Namespace) -> Deadline:
-    """Return when a command has to stop."""
+    """Return when a command must stop."""
     return Deadline.never() if options.seconds is None else Deadline.after(options.seconds)
 
 
 def make_patient_client(service: str, read_seconds: float = 60, attempts: int = 10) -> Any:
-    """Return an AWS client that waits and retries for minutes: no invocation ends here.
+    """Return an AWS client that waits and retries for minutes, because a command has no deadline.
 
     Raises:
         CommandError: the environment names an endpoint that is not a URL.
@@ -73,7 +74,7 @@ def stack_output(stack: str, name: str) -> str:
 
     Raises:
         CommandError: the region has no such stack, or the stack no such output.
-        botocore.exceptions.BotoCoreError: there are no credentials or no region, or AWS does not respond.
+        botocore.exceptions.BotoCoreError: credentials or region are missing, or AWS does not respond.
         botocore.exceptions.ClientError: AWS refuses.
 
     """
@@ -91,7 +92,7 @@ def stack_output(stack: str, name: str) -> str:
 
 
 def secrets_client() -> Any:
-    """Return a client of Secrets Manager; with `DATABASE_URL` nobody needs it."""
+    """Return a client of Secrets Manager, which is not needed with `DATABASE_URL`."""
     return make_patient_client("secretsmanager")
 
 
@@ -104,7 +105,7 @@ def run(name: str, command: Callable[[], int]) -> int:
 
 def reason_of(exc: Exception) -> str | None:
     """Return why a command failed, as one line without any value of an event or a row; None for a bug."""
-    if isinstance(exc, (ConfigurationError, CommandError, Unavailable, BotoCoreError, *NO_RESPONSE)):
+    if isinstance(exc, (ConfigurationError, CommandError, Unavailable, UnreadableItem, BotoCoreError, *NO_RESPONSE)):
         return str(exc)
     if isinstance(exc, ClientError):
         code = exc.response["Error"]["Code"]

@@ -13,7 +13,7 @@ _LONGEST_PAUSE_SECONDS: Final = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The moment, on the monotonic clock, by which the work has to be done."""
+    """The moment, on the monotonic clock, by which the work must be done."""
 
     at: float
 

@@ -68,5 +68,5 @@ def internal_error(exc: Exception) -> Unavailable:
 
 
 def lasting_error(before: RecordError | None, now: RecordError | None) -> RecordError | None:
-    """Return a record's error after another attempt: that time ran out is the consequence of what failed before."""
+    """Return a record's error after another attempt; running out of time does not hide what failed before."""
     return before if before and before.retryable and now and now.reason == "deadline" else now

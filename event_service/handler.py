@@ -28,7 +28,7 @@ from event_service.pipeline import Backends, BatchResult, RecordOutcome, process
 from event_service.steps.relay import Relay
 from event_service.telemetry import Telemetry, make_telemetry, report
 
-# What is kept back of an invocation's time, to respond in.
+# Kept back from the invocation's time for the response.
 _RESPONSE_SECONDS: Final = 0.5
 _SECONDS_WITHOUT_CONTEXT: Final = 10.0
 

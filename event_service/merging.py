@@ -1,7 +1,7 @@
-"""Stored events merged into notifications without facts, for a rebuild and an erasure.
+"""Merges stored events into notifications without making facts, for rebuilds and erasures.
 
-What subscribers were told stays in place: an event whose fact is stored, or waits in the outbox, counts as announced.
-One without a fact, because its batch died or is still running, gets it when it is applied.
+An event whose fact is stored, or waits in the outbox, counts as announced. One without a fact, because its batch died
+or is still running, gets it when it is applied.
 """
 
 from collections import defaultdict
@@ -10,9 +10,10 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 from event_service.adapters.event_items import EVENT_TYPE, PK, USER_ID, Item, event_key, event_of, text_of
-from event_service.codec.json_text import dumps, json_object, raw_members, replace_unstorable
-from event_service.domain.event import KNOWN_TYPES, Event, EventKey, KnownType, Precedence, precedence
+from event_service.codec.json_text import dumps, json_object
+from event_service.domain.event import KNOWN_TYPES, Event, EventKey, KnownType
 from event_service.domain.facts import possible_fact_ids
+from event_service.domain.precedence import EFFECTS, Precedence, precedence
 from event_service.domain.projection import check_data, project
 from event_service.errors import Rejected
 
@@ -23,18 +24,17 @@ if TYPE_CHECKING:
 _HELD_CHARACTERS: Final = 4 * 1024 * 1024
 
 Refuse = Callable[[EventKey, str], None]
-_Place = tuple[str, str, str]
-
-
-def fact_ids(item: Item) -> list[str]:
-    """Return the ids that a fact of the event in an item may have."""
-    known = KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or "")
-    return possible_fact_ids(event_key(item), known.effect) if known else []
+_Notification = tuple[str, str, str]  # user, subject and item
 
 
 def announced_keys(items: Iterable[Item], known_facts: Callable[[list[str]], AbstractSet[str]]) -> set[EventKey]:
     """Return the keys of the events in items that have a fact; `known_facts` returns which of some ids are of facts."""
-    keys = {id_: event_key(item) for item in items for id_ in fact_ids(item)}
+    keys = {
+        id_: event_key(item)
+        for item in items
+        if (known := KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or ""))
+        for id_ in possible_fact_ids(event_key(item), known.effect)
+    }
     return {keys[id_] for id_ in known_facts([*keys])}
 
 
@@ -42,8 +42,8 @@ def merge_requests(items: Iterable[Item], announced: AbstractSet[EventKey], refu
     """Yield the requests that merge items with an effect, as `upkeep.merge` takes them.
 
     Each list has one request per notification and is of bounded size. `announced` are the keys of events with a fact.
-    What today's code would reject goes to `refuse`. Newest first is fastest: an event that decides nothing only has to
-    be valid.
+    Events that today's code would reject go to `refuse`. Newest first is fastest: an event that decides nothing is only
+    validated.
     """
     requests: list[str] = []
     held = 0
@@ -58,8 +58,8 @@ def merge_requests(items: Iterable[Item], announced: AbstractSet[EventKey], refu
         yield requests
 
 
-def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Place, list[tuple[Item, KnownType]]]:
-    found: dict[_Place, list[tuple[Item, KnownType]]] = defaultdict(list)
+def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Notification, list[tuple[Item, KnownType]]]:
+    found: dict[_Notification, list[tuple[Item, KnownType]]] = defaultdict(list)
     for item in items:
         known = KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or "")
         user_id = text_of(item, USER_ID)
@@ -72,24 +72,24 @@ def _by_notification(items: Iterable[Item], refuse: Refuse) -> dict[_Place, list
 
 
 def _request(items: Iterable[tuple[Item, KnownType]], announced: AbstractSet[EventKey], refuse: Refuse) -> str | None:
-    """Return what merges the events of a notification, read one after the other because their data may be large."""
+    """Return the request that merges a notification's events; they are read one at a time because they may be large."""
     first_seen: Instant | None = None
     deciding: tuple[Precedence, Event, KnownType, str] | None = None
-    last_announced: Precedence | None = None
+    told: list[Precedence] = []
     for item, known in items:
         try:
             event = event_of(item)
-            place = precedence(event, known.effect)
-            if deciding is None or place > deciding[0]:
-                deciding = place, event, known, project(event, known)
+            order = precedence(event, known.effect)
+            if deciding is None or order > deciding[0]:
+                deciding = order, event, known, project(event, known)
             else:
-                check_data(event.data, raw_members(replace_unstorable(event.data)), known.effect)
+                check_data(event, known.effect)
         except Rejected as exc:
             refuse(event_key(item), str(exc))
             continue
         first_seen = min(first_seen or event.occurred_at, event.occurred_at)
-        if event.key in announced and (last_announced is None or place > last_announced):
-            last_announced = place
+        if event.key in announced:
+            told.append(order)
     if deciding is None:
         return None
     _, event, known, notification = deciding
@@ -100,22 +100,21 @@ def _request(items: Iterable[tuple[Item, KnownType]], announced: AbstractSet[Eve
             "effect": dumps(known.effect),
             "subject": dumps(known.subject),
             "firstSeen": dumps(first_seen),
-            "announced": _composite(last_announced),
+            "announced": _composite(max(told, default=None)),
             "notification": notification,
         }
     )
 
 
-def _composite(place: Precedence | None) -> str:
+def _composite(order: Precedence | None) -> str:
     """Return a value of the SQL type `precedence` as JSON."""
-    if place is None:
+    if order is None:
         return "null"
-    effects = ("create", "update", "delete")
     return dumps(
         {
-            "occurred_at": place.occurred_at,
-            "effect": effects[place.effect],
-            "event_id": place.id,
-            "stream": place.stream,
+            "occurred_at": order.occurred_at,
+            "effect": EFFECTS[order.effect],
+            "event_id": order.id,
+            "stream": order.stream,
         }
     )

@@ -1,7 +1,7 @@
-"""Runs a command where the data is: the stack's operations function is invoked until the command has ended.
+"""Runs a command next to the data: the stack's operations function is invoked until the command has ended.
 
-A person's machine reaches neither the database nor the network it is in. Who may invoke the function may do this; the
-function's own role does the rest.
+A person's machine cannot reach the database. All it needs is the right to invoke the function, whose role has the
+other rights.
 """
 
 import json
@@ -19,7 +19,7 @@ from event_service.errors import CommandError, Unavailable
 
 _OUTPUT: Final = "OperationsFunctionName"
 _FIRST_SECONDS: Final = 5
-_GRACE_SECONDS: Final = 60  # for a cold start, and for a page that was begun
+_GRACE_SECONDS: Final = 60  # for a cold start, and to finish the current page
 _ATTEMPTS: Final = 8  # without an answer: with their pauses, about a minute and a half
 _LONGEST_PAUSE_SECONDS: Final = 20
 _BUSY: Final = (409, 429)  # the function is being updated, or runs already
@@ -29,9 +29,9 @@ def drive(stack: str, command: Sequence[str], *, begin: Sequence[str] = (), long
     """Run a command in the operations function of a stack, show its output, and return its exit status.
 
     An invocation lasts for at most `longest` seconds, the first ones less, and the next one resumes its work. `begin`
-    has options that must not be repeated: a separate invocation only begins the work with them, so that it does no harm
-    if it is repeated because its answer was lost. An invocation that another one of its kind excludes is repeated for
-    as long as that one may last: it may be one whose answer was lost, or whose caller was interrupted.
+    are options for the first invocation only. It does little else, because it may be repeated if its answer is lost.
+    While another rebuild or erasure is running, the invocation is repeated for as long as that one may last: it may be
+    an earlier one whose answer was lost, or whose caller was interrupted.
 
     Raises:
         CommandError: the stack has no operations function, or the function fails.

@@ -1,4 +1,4 @@
-"""The scheduled Lambda function that publishes facts left in the outbox, so that they need not wait for a batch."""
+"""The scheduled Lambda function that publishes orphaned facts, which would otherwise wait for the next batch."""
 
 import os
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def lambda_handler(_event: Any, context: Any) -> dict[str, float]:
 
 
 def _retried(attempt: Callable[[], Result], deadline: Deadline) -> Result:
-    """Return the result of the first attempt that does not fail for a moment."""
+    """Return the result of an attempt; attempt it again, until the deadline, if it fails for a transient reason."""
     error: RecordError = out_of_time()
     for _ in deadline.attempts():
         try:

@@ -1,6 +1,6 @@
-"""What the function tells its operator: a log line per failed record, and a batch's metrics.
+"""What the operator is told: a log line per failed record, and the metrics of a batch.
 
-Metrics are in CloudWatch's embedded format. Nothing of an event is logged but its type and ids.
+Metrics are in CloudWatch's embedded format. Of an event, only its type and ids are logged.
 """
 
 import logging
@@ -21,7 +21,7 @@ from event_service.steps.turns import receive_count
 
 
 class _StandardOutput(logging.StreamHandler[TextIO]):
-    """Writes to the current standard output, as metrics do, so that both end up in one place even if it is replaced."""
+    """Writes to the current standard output, as metrics do, even if it is replaced."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -61,7 +61,7 @@ def report(telemetry: Telemetry, records: Sequence[Mapping[str, Any]], result: B
 def report_sweep(
     telemetry: Telemetry, orphaned: Mapping[EventKey, RecordError | None], facts: int, oldest_seconds: float
 ) -> None:
-    """Log the orphaned facts that did not get out, and emit what was published and what waits in the outbox."""
+    """Log the orphaned facts that could not be published, and emit what was published and what waits in the outbox."""
     _log_orphaned(telemetry.logger, orphaned)
     published = sum(error is None for error in orphaned.values())
     telemetry.metrics.add_metric("FactsPublished", MetricUnit.Count, published)
@@ -160,7 +160,7 @@ def _emit_counts(metrics: Metrics, result: BatchResult, superseded: int, late: S
 
 
 def _emit_parts(metrics: Metrics, result: BatchResult) -> None:
-    """Emit three of the counts once more, by reason or by event type; a batch has few different ones."""
+    """Emit three of the counts again, by reason or by event type; a batch has few different values."""
     outcomes = result.outcomes
     rejected = [each.error.reason for each in outcomes if isinstance(each.error, Rejected)]
     # Also the backend that a rejected record could not be handed over to.

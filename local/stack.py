@@ -77,7 +77,7 @@ def running_stack(directory: Path, progress: Callable[[str], None] = lambda _: N
 
 
 def stop_when_terminated() -> None:
-    """Raise KeyboardInterrupt on the first signal to end, so that cleanup runs; ignore further ones.
+    """Raise KeyboardInterrupt on the first signal to end, which makes cleanup run; ignore further ones.
 
     Python does this itself for Ctrl-C, but not in a shell's background. A hangup ignored by `nohup` stays ignored.
     """

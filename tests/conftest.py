@@ -86,7 +86,7 @@ def aws(stack: Stack) -> Aws:
 
 @pytest.fixture
 def service_environment(stack: Stack, aws: Aws, database_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Set the function's environment, so that the handler works in-process."""
+    """Set the function's environment for the handler in this process."""
     environment = function_environment(stack, aws, database_url)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""How AWS is reached: botocore clients, and the transport under the clients that every batch uses (`data_plane`).
+"""Access to AWS: botocore clients, and the transport of the clients that every batch uses (`data_plane`).
 
 botocore resolves credentials, region, endpoint, proxies and certificates for both. Both emit its `before-send` event,
 through which a tracer or an emulator can answer a request itself.
@@ -21,7 +21,7 @@ from botocore.utils import get_environ_proxies
 from urllib3 import PoolManager, Timeout, proxy_from_url
 from urllib3.exceptions import HTTPError
 
-# What a request raises when there is no connection, or no response in time; it may succeed when it is sent again.
+# Raised by a request without a connection, or without a response in time. Sending it again may succeed.
 NO_RESPONSE: Final = (HTTPError,)
 MAX_CONCURRENT_REQUESTS: Final = 16  # 100 events take 14: 4 store their facts and 10 publish them
 _CONNECT_SECONDS: Final = 1
@@ -46,7 +46,7 @@ def make_client(session: Session, service: str) -> Any:
 
 
 class Response(NamedTuple):
-    """What AWS, or another server on the way, responded."""
+    """A response of AWS, or of a proxy on the way."""
 
     status: int
     headers: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""How entries are sent in batch requests: side by side, and in halves if one entry is to blame for a failure."""
+"""Sends entries in concurrent batch requests, and splits a request that one of its entries makes fail."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -32,7 +32,7 @@ _RETRYABLE_CODES: Final = frozenset(
     }
 )
 _SERVER_ERROR: Final = 500
-# Codes of a request that is refused for what one of its entries holds.
+# Codes of a request that is refused because of the content of one of its entries.
 _CONTENT_CODES: Final = (
     "Validation",
     "InvalidParameter",
@@ -64,7 +64,7 @@ def is_transient(refusal: ClientError) -> bool:
 def in_halves(
     entries: Sequence[Entry], send: Callable[[Sequence[Entry]], Sequence[Answer]], deadline: Deadline
 ) -> list[Answer | RecordError]:
-    """Send entries together; if one of them is to blame for a failure, in halves, so that it fails alone.
+    """Send entries together; if one of them makes the request fail, send halves until that one fails alone.
 
     An unforeseen exception counts as the fault of an entry. `send` answers for each of its entries, in order.
 
@@ -93,7 +93,7 @@ def send_in_batches(
     pool: Executor,
     deadline: Deadline,
 ) -> list[Answer | RecordError]:
-    """Send entries in batches, side by side, each once.
+    """Send each entry once, in concurrent batches.
 
     `batches` cuts entries into batches, in order; `send` sends one and answers for each of its entries, in order.
 
@@ -103,7 +103,7 @@ def send_in_batches(
     """
 
     def request(batch: Sequence[Entry]) -> Sequence[Answer]:
-        if not deadline.remaining():  # it waited so long for its turn that nobody waits for the answer
+        if not deadline.remaining():  # the caller gave up while this waited for its turn
             raise out_of_time()
         return _send(batch, send, backend)
 

@@ -18,13 +18,13 @@ from botocore.parsers import ResponseParserError, create_parser
 from event_service.adapters.aws import Response, Transport
 
 _FIRST_ERROR_STATUS: Final = 300
-# What application/x-www-form-urlencoded leaves as it is: https://url.spec.whatwg.org/#urlencoded-serializing
+# The bytes that application/x-www-form-urlencoded does not escape: https://url.spec.whatwg.org/#urlencoded-serializing
 _UNRESERVED: Final = (string.ascii_letters + string.digits + "-._~").encode()
 
 
 @dataclass(frozen=True, slots=True)
 class DynamoDb:
-    """The batch and read operations of DynamoDB.
+    """The operations of DynamoDB that many items pass through.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html
     """
@@ -38,10 +38,6 @@ class DynamoDb:
     def batch_get_item(self, **request: Any) -> Any:
         """Read up to 100 items."""
         return self._call("BatchGetItem", request)
-
-    def query(self, **request: Any) -> Any:
-        """Read up to 1 MB of a partition."""
-        return self._call("Query", request)
 
     def scan(self, **request: Any) -> Any:
         """Read up to 1 MB of a table."""
@@ -67,8 +63,8 @@ class Sns:
         for number, entry in enumerate(PublishBatchRequestEntries, 1):
             member = f"PublishBatchRequestEntries.member.{number}"
             form += [(f"{member}.Id", entry["Id"]), (f"{member}.Message", entry["Message"])]
-            for place, (name, value) in enumerate(entry["MessageAttributes"].items(), 1):
-                attribute = f"{member}.MessageAttributes.entry.{place}"
+            for position, (name, value) in enumerate(entry["MessageAttributes"].items(), 1):
+                attribute = f"{member}.MessageAttributes.entry.{position}"
                 form.append((f"{attribute}.Name", name))
                 form += [(f"{attribute}.Value.{field}", _text(content)) for field, content in value.items()]
         headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}

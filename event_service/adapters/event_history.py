@@ -8,10 +8,18 @@ from functools import partial
 from heapq import merge
 from typing import Any, Final, TypeVar
 
-from event_service.adapters import event_items as names
 from event_service.adapters.batching import cut, send_in_batches
-from event_service.adapters.event_items import event_key, key_of, stored_event
-from event_service.adapters.paging import ALL, Page, Span, decode_cursor, encode_cursor
+from event_service.adapters.event_items import (
+    BY_USER,
+    MAX_KEYS_PER_REQUEST,
+    PK,
+    SK,
+    USER_ID,
+    event_key,
+    key_of,
+    stored_event,
+)
+from event_service.adapters.paging import Page, Span, decode_cursor, encode_cursor
 from event_service.deadline import Deadline
 from event_service.domain.event import EventKey
 from event_service.domain.links import possible_facts
@@ -22,11 +30,9 @@ _Request = TypeVar("_Request")
 
 # Lambda limits a response to 6 MB, counted as JSON text within JSON:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-# The links of events come on top. A single event of 1 MiB, the largest, always fits, however it is escaped.
+# The links of the events are extra. A single event of 1 MiB, the largest, always fits, however it is escaped.
 MAX_PAGE_BYTES: Final = 3 * 1024 * 1024
 _ITEMS_PER_QUERY: Final = 500  # bounds the memory needed to read a whole stream
-# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-_KEYS_PER_REQUEST: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +45,11 @@ class EventHistory:
 
     def item_page(self, pk: str, span: Span, *, limit: int, cursor: str | None = None, deadline: Deadline) -> Page:
         """Return a page of the events stored under a partition key; see `_page`."""
-        return self._page(names.PK, pk, span, limit, cursor, deadline)
+        return self._page(PK, pk, span, limit, cursor, deadline)
 
     def user_page(self, user_id: str, span: Span, *, limit: int, cursor: str | None = None, deadline: Deadline) -> Page:
         """Return a page of a user's events; facts are not in the index and not on the page. See `_page`."""
-        return self._page(names.USER_ID, user_id, span, limit, cursor, deadline)
+        return self._page(USER_ID, user_id, span, limit, cursor, deadline)
 
     def _page(self, name: str, value: str, span: Span, limit: int, cursor: str | None, deadline: Deadline) -> Page:
         """Return the first events after the cursor, at most `limit` of them and at most `MAX_PAGE_BYTES`: one request.
@@ -77,7 +83,7 @@ class EventHistory:
         self,
         item_type: str,
         item_id: str,
-        span: Span = ALL,
+        span: Span,
         *,
         newest_first: bool = False,
         step: int = _ITEMS_PER_QUERY,
@@ -102,7 +108,7 @@ class EventHistory:
     def _stream(
         self, pk: str, span: Span, *, newest_first: bool, step: int, deadline: Deadline
     ) -> Iterator[StoredEvent]:
-        request = self._request(names.PK, pk, span) | {"ScanIndexForward": not newest_first, "Limit": step}
+        request = self._request(PK, pk, span) | {"ScanIndexForward": not newest_first, "Limit": step}
         while True:
             answer = self._query(request, deadline)
             yield from map(stored_event, answer["Items"])
@@ -119,12 +125,12 @@ class EventHistory:
         """
         possible = {event.key: possible_facts(event) for event in events}
         keys = [key for facts in possible.values() for key in facts]
-        answers = self._read(keys, self._exist, _KEYS_PER_REQUEST, deadline)
+        answers = self._read(keys, self._exist, MAX_KEYS_PER_REQUEST, deadline)
         stored = {key for key, answer in zip(keys, answers, strict=True) if answer is True}
         return {event: [key for key in facts if key in stored] for event, facts in possible.items()}
 
     def _exist(self, keys: Sequence[EventKey]) -> list[bool | Unavailable]:
-        request = {"Keys": [key_of(*key) for key in keys], "ProjectionExpression": f"{names.PK}, {names.SK}"}
+        request = {"Keys": [key_of(*key) for key in keys], "ProjectionExpression": f"{PK}, {SK}"}
         answer = self.client.batch_get_item(RequestItems={self.table: request})
         stored = {*map(event_key, answer["Responses"].get(self.table, []))}
         unread = {*map(event_key, answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", []))}
@@ -134,10 +140,10 @@ class EventHistory:
     def _request(self, name: str, value: str, span: Span) -> dict[str, Any]:
         low, high = span.keys()
         # DynamoDB does not offer consistent reads of a global secondary index.
-        where: dict[str, Any] = {"ConsistentRead": True} if name == names.PK else {"IndexName": names.BY_USER}
+        where: dict[str, Any] = {"ConsistentRead": True} if name == PK else {"IndexName": BY_USER}
         return where | {
             "TableName": self.table,
-            "KeyConditionExpression": f"#name = :value AND {names.SK} BETWEEN :low AND :high",
+            "KeyConditionExpression": f"#name = :value AND {SK} BETWEEN :low AND :high",
             "ExpressionAttributeNames": {"#name": name},
             "ExpressionAttributeValues": {":value": {"S": value}, ":low": {"S": low}, ":high": {"S": high}},
         }

@@ -48,6 +48,8 @@ ITEM_ERRORS: Final = (KeyError, TypeError, OSError, EOFError, ValueError, Recurs
 MAX_ITEM_BYTES: Final = 400 * 1024
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-partition-sort-keys
 MAX_KEY_BYTES: Final = (2048, 1024)  # of PK and SK
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
+MAX_KEYS_PER_REQUEST: Final = 100
 # A fact is about 1 KB, and a write unit is 1 KB: above this size, compressing keeps it within one unit.
 _COMPRESS_ABOVE_BYTES: Final = 600
 _SECONDS_PER_DAY: Final = 86_400
@@ -201,7 +203,7 @@ def differing_fields(event: Event, item: Item) -> list[str]:
 
 
 def rough_size_of(item: Item) -> int:
-    """Return the characters and bytes of the values whose length has no limit of its own: cheaper than `size_of`."""
+    """Return the length of the values that may be long, in characters or bytes: cheaper than `size_of`."""
     unlimited = (item.get(name, {}) for name in (EVENT_DATA, USER_EMAIL, CAUSATION_ID))
     return sum(len(value) for typed in unlimited for value in typed.values())
 

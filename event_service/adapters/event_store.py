@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from event_service.adapters.batching import cut, is_retryable, send_in_batches
 from event_service.adapters.event_items import (
+    MAX_KEYS_PER_REQUEST,
     RECORDED_AT,
     Item,
     differing_fields,
@@ -27,8 +28,6 @@ from event_service.errors import RecordError, Rejected, Unavailable, internal_er
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchExecuteStatement.html
 _STATEMENTS_PER_REQUEST: Final = 25
-# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html
-_KEYS_PER_REQUEST: Final = 100
 # The service takes 16 MB; large items are spread so that each request ends well within its time limit.
 _BYTES_PER_REQUEST: Final = 2 * 1024 * 1024
 
@@ -108,7 +107,7 @@ class EventStore:
             keys,
             self._read_batch,
             backend="event_store",
-            batches=partial(cut, count=_KEYS_PER_REQUEST),
+            batches=partial(cut, count=MAX_KEYS_PER_REQUEST),
             pool=self.pool,
             deadline=deadline,
         )

@@ -10,8 +10,9 @@ from event_service.adapters.postgres import Database
 from event_service.codec.instants import Instant
 from event_service.codec.json_text import dumps, json_array, json_object
 from event_service.deadline import Deadline
-from event_service.domain.event import Event, EventKey, KnownType, precedence
+from event_service.domain.event import Event, EventKey, KnownType
 from event_service.domain.facts import PendingFact
+from event_service.domain.precedence import precedence
 from event_service.errors import RecordError, Unavailable
 
 _APPLY: Final = "SELECT * FROM apply_events(%s::json)"
@@ -29,7 +30,7 @@ class ProjectedEvent:
     published_at: Instant | None
 
     @property
-    def place(self) -> tuple[str, str, str]:
+    def target(self) -> tuple[str, str, str]:
         """The notification that it concerns: user, subject, item."""
         return self.event.user_id, self.known.subject, self.event.item_id
 
@@ -63,7 +64,7 @@ class Notifications:
         """
         groups: dict[tuple[str, str, str], list[ProjectedEvent]] = {}
         for each in sorted(events, key=lambda each: precedence(each.event, each.known.effect)):
-            groups.setdefault(each.place, []).append(each)
+            groups.setdefault(each.target, []).append(each)
         if not groups:
             return {}
 
@@ -77,7 +78,7 @@ class Notifications:
                 outcomes |= {each.event.key: answer for each, answer in zip(group, answers, strict=True)}
             elif answers.retryable or len(group) == 1:
                 outcomes |= dict.fromkeys((each.event.key for each in group), answers)
-            else:  # one of a notification's events is to blame: each by itself, still oldest first
+            else:  # because of one of the notification's events: apply each separately, still oldest first
                 for each in group:
                     (answer,) = in_halves([each], lambda one: [*self._apply(one, deadline).values()], deadline)
                     outcomes[each.event.key] = answer
@@ -101,7 +102,7 @@ class Notifications:
         oldest come first. The caller publishes what it gets; nobody else gets it within the next 15 minutes.
 
         Raises:
-            RecordError: PostgreSQL is unavailable, a lock was held too long, or there was no time left.
+            RecordError: PostgreSQL is unavailable, a lock was held too long, or no time was left.
 
         """
         keys = dumps([{"pk": pk, "sk": sk} for pk, sk in published])
@@ -114,7 +115,7 @@ class Notifications:
         """Return how many facts wait in the outbox, and for how many seconds the oldest of them has; 0 if none does.
 
         Raises:
-            RecordError: PostgreSQL is unavailable, or there was no time left.
+            RecordError: PostgreSQL is unavailable, or no time was left.
 
         """
         ((facts, oldest_seconds),) = self.database.query(_OUTBOX_AGE, (), deadline)

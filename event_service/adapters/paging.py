@@ -1,16 +1,17 @@
 """Spans of time, pages and cursors of the event store's queries."""
 
-import binascii
-import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from event_service.adapters.event_items import MAX_KEY_BYTES, PK, USER_ID, Item, event_key, key_of
 from event_service.codec.json_text import dumps
 from event_service.domain.state import StoredEvent
 
 _NOT_A_CURSOR: Final = "is not a cursor of this API"
+_PARTS: Final = TypeAdapter(tuple[str, str, str, str])  # attribute and value of the query, then the key
 
 
 class InvalidCursor(ValueError):
@@ -30,9 +31,6 @@ class Span:
         if not self.end:
             return self.start or "0", ":"  # the character after "9"
         return self.start or "0", self.end + ("$" if self.includes_end else "")  # "$" is the character after "#"
-
-
-ALL: Final = Span()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +56,13 @@ def decode_cursor(cursor: str, name: str, value: str, span: Span) -> dict[str, A
     """
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        parts = json.loads(urlsafe_b64decode(padded.encode("ascii")))
-        json.dumps(parts, ensure_ascii=False).encode()  # DynamoDB would refuse lone surrogates
-    except (ValueError, RecursionError, binascii.Error) as exc:
+        name_of, value_of, pk, sk = _PARTS.validate_json(urlsafe_b64decode(padded.encode("ascii")))
+    except ValueError as exc:
         raise InvalidCursor(_NOT_A_CURSOR) from exc
-    if not (isinstance(parts, list) and len(parts) == 4 and all(isinstance(part, str) for part in parts)):  # noqa: PLR2004
-        raise InvalidCursor(_NOT_A_CURSOR)
-    if any(len(text.encode()) > most for text, most in zip(parts[2:], MAX_KEY_BYTES, strict=True)):
+    if any(len(text.encode()) > most for text, most in zip((pk, sk), MAX_KEY_BYTES, strict=True)) or not pk:
         raise InvalidCursor(_NOT_A_CURSOR)
     low, high = span.keys()
-    if parts[:2] != [name, value] or (name == PK and parts[2] != value) or not low <= parts[3] <= high:
+    if (name_of, value_of) != (name, value) or (name == PK and pk != value) or not low <= sk <= high:
         raise InvalidCursor("belongs to another query")
-    if not parts[2]:
-        raise InvalidCursor(_NOT_A_CURSOR)
-    key = key_of(parts[2], parts[3])
+    key = key_of(pk, sk)
     return key if name == PK else key | {USER_ID: {"S": value}}

@@ -48,7 +48,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class RejectedTopic:
-    """The rejected topic; `background` is for the caller, while other steps run."""
+    """The rejected topic; with `background`, the caller sends while other steps run."""
 
     client: Any
     arn: str

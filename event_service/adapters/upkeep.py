@@ -1,4 +1,4 @@
-"""The notifications table and the outbox as the commands see them: merged, compared and emptied, but not applied."""
+"""What rebuilds and erasures do with the notifications table and the outbox: merge, compare, and empty rows."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ SHADOW: Final = "rebuild_shadow"  # a second table, to compare notifications wit
 BUSY: Final = "another rebuild or erasure is running"
 _LOCK: Final = 0x65767472  # any number that no other advisory lock in the database has
 _DIFFERENCES_NAMED: Final = 20
-# Not functions of the stored events: what the scheduler has queried, and what subscribers were told.
+# Not derived from the stored events: what the scheduler has queried, and what subscribers were told.
 _NOT_COMPARED: Final = ["announced", "due_at", "query_missed", "queried_at"]
 
 
@@ -28,7 +28,7 @@ def exclusive_connection(settings: DatabaseSettings, secrets: SecretsClient) -> 
     """Open a connection, and keep other commands that write notifications from running while it is open.
 
     Otherwise one could bring back what another erases. The lock belongs to a transaction of a second connection,
-    because a pooler in transaction mode would give a session's lock to somebody else.
+    because a pooler in transaction mode would give a session's lock to another client.
 
     Raises:
         CommandError: another such command is running.
@@ -44,7 +44,7 @@ def exclusive_connection(settings: DatabaseSettings, secrets: SecretsClient) -> 
 
 
 def merge(connection: TimeLimitedConnection, target: LiteralString, requests: Sequence[str]) -> list[str]:
-    """Merge requests (`merging.merge_requests`) into a table; return those that PostgreSQL refuses for what they hold.
+    """Merge requests (`merging.merge_requests`) into a table; return those whose content PostgreSQL refuses.
 
     Raises:
         psycopg.Error: anything else went wrong.
@@ -76,13 +76,13 @@ def create_shadow(connection: TimeLimitedConnection) -> None:
 
 
 def drop_shadow(connection: TimeLimitedConnection) -> None:
-    """Drop the table that a comparison rebuilds into: one that was interrupted leaves everybody's rows in it."""
+    """Drop the table that a comparison rebuilds into; an interrupted one leaves everybody's rows in it."""
     connection.execute("SET client_min_messages = warning")
     connection.execute(f"DROP TABLE IF EXISTS {SHADOW}")
 
 
 def compare_with_shadow(connection: TimeLimitedConnection) -> list[Difference]:
-    """Return how notifications differs from the shadow table, in what is a function of the stored events."""
+    """Return how notifications differs from the shadow table in the columns derived from the stored events."""
     rows = connection.execute(
         "SELECT kind, count(*), (array_agg(id::text ORDER BY id))[:%s] FROM ("
         " SELECT id, CASE WHEN s.id IS NULL THEN 'extra' WHEN n.id IS NULL THEN 'missing' ELSE 'differing' END AS kind"

@@ -69,7 +69,7 @@ def responses(model: type[ApiModel] | None, *, may_be_missing: bool = False) -> 
 
 
 def with_encoded_path(event: dict[str, Any]) -> dict[str, Any]:
-    """Return a request with uniformly percent-encoded path parameters, so that each is one segment when routing.
+    """Return a request whose path parameters are uniformly percent-encoded: each is one segment when routing.
 
     In published examples, a REST API passes them percent-encoded, as the client sent them; AWS does not document it.
     """

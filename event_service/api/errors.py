@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 
 from event_service.adapters.event_items import UnreadableItem
+from event_service.adapters.paging import InvalidCursor
 from event_service.codec.json_text import dumps
 from event_service.errors import Unavailable, internal_error
 
@@ -31,6 +32,7 @@ def register_error_handlers(app: APIGatewayRestResolver) -> None:
     app.not_found(lambda _: _problem(404, "Not Found", "This path does not exist"))
     app.exception_handler(RequestValidationError)(_invalid_parameters)
     app.exception_handler(BadParameter)(lambda exc: _bad_request([{"field": exc.field, "reason": str(exc)}]))
+    app.exception_handler(InvalidCursor)(lambda exc: _bad_request([{"field": "cursor", "reason": str(exc)}]))
     app.exception_handler(NotFound)(lambda exc: _problem(404, "Not Found", str(exc)))
     app.exception_handler(Unavailable)(_unavailable)
     app.exception_handler(UnreadableItem)(_unreadable)

@@ -1,18 +1,13 @@
 """The parameters and responses of the read API, as its OpenAPI document describes them."""
 
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler.openapi.params import Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from event_service.codec.instants import parse_instant
-
-_EXAMPLE: Final = "2026-11-23T06:54:06.41Z"
-# The same rule as for events (`domain.formats`).
-_ITEM_TYPE: Final = re.compile(r"[a-z][a-z0-9._-]{0,63}")
-_MAX_IDENTIFIER: Final = 256
+from event_service.domain import formats
 
 
 class ApiModel(BaseModel):
@@ -136,37 +131,18 @@ def _instant(text: str) -> str:
     return parse_instant(text.replace(" ", "+"))  # a plus sign that was not percent-encoded arrives as a space
 
 
-def _item_type(text: str) -> str:
-    if not _ITEM_TYPE.fullmatch(text := unquote(text)):
-        raise ValueError("is not an item type: [a-z][a-z0-9._-]*, at most 64 characters")
-    return text
-
-
-def _identifier(text: str) -> str:
-    if not 1 <= len(text := unquote(text)) <= _MAX_IDENTIFIER:
-        raise ValueError(f"must have 1 to {_MAX_IDENTIFIER} characters")
-    return text
-
-
-# Path parameters arrive percent-encoded. Their schemas describe the decoded value, which the validators check.
-_IDENTIFIER_SCHEMA: Final[dict[str, Any]] = {"minLength": 1, "maxLength": _MAX_IDENTIFIER}
-
-ItemType = Annotated[
-    str,
-    AfterValidator(_item_type),
-    Path(description="The item's type, such as reminder", json_schema_extra={"pattern": f"^{_ITEM_TYPE.pattern}$"}),
-]
-Identifier = Annotated[
-    str, AfterValidator(_identifier), Path(description="1 to 256 characters", json_schema_extra=_IDENTIFIER_SCHEMA)
-]
+# Path parameters arrive percent-encoded. Their rules are those for events.
+ItemType = Annotated[formats.ItemType, BeforeValidator(unquote), Path(description="The item's type, such as reminder")]
+Identifier = Annotated[formats.Identifier, BeforeValidator(unquote), Path(description="1 to 256 characters")]
 Instant = Annotated[str, AfterValidator(_instant), Field(json_schema_extra={"format": "date-time"})]
-_AnyUserId = Annotated[str, Field(min_length=1, max_length=_MAX_IDENTIFIER)]
 At = Annotated[Instant | None, Query(description="An RFC 3339 date-time with any offset; the latest state if absent")]
 From = Annotated[Instant | None, Query(alias="from", description="Only events at this instant or later")]
 To = Annotated[Instant | None, Query(description="Only events before this instant")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="The maximum number of events in the response")]
 Cursor = Annotated[str | None, Query(description="`next` of the previous page")]
 UserId = Annotated[
-    _AnyUserId | None, Query(description="Whose item it is; if absent, that of the user of the deciding event")
+    formats.Identifier | None, Query(description="Whose item it is; if absent, that of the user of the deciding event")
 ]
-OnlyUserId = Annotated[_AnyUserId | None, Query(description="Only the events of this user; of all users if absent")]
+OnlyUserId = Annotated[
+    formats.Identifier | None, Query(description="Only the events of this user; of all users if absent")
+]

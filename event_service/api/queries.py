@@ -1,7 +1,6 @@
-"""What the routes read from the event store."""
+"""The queries of the event store that the routes need."""
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -10,7 +9,7 @@ import botocore.session
 
 from event_service.adapters.aws import make_client
 from event_service.adapters.event_history import EventHistory
-from event_service.adapters.paging import InvalidCursor, Page, Span
+from event_service.adapters.paging import Span
 from event_service.api.errors import BadParameter
 from event_service.config import event_store_table
 from event_service.deadline import Deadline
@@ -36,19 +35,6 @@ def open_source() -> EventSource:
 @lru_cache(maxsize=1)
 def _history(table: str) -> EventHistory:
     return EventHistory(make_client(botocore.session.get_session(), "dynamodb"), table, ThreadPoolExecutor(4))
-
-
-def read_page(read: Callable[..., Page], key: str, span: Span, **options: object) -> Page:
-    """Return a page of a history.
-
-    Raises:
-        BadParameter: the cursor does not come from this query.
-
-    """
-    try:
-        return read(key, span, **options)
-    except InvalidCursor as exc:
-        raise BadParameter("cursor", str(exc)) from exc
 
 
 def read_state(

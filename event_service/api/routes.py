@@ -1,4 +1,4 @@
-"""The routes of the read API, and the Lambda entry point."""
+"""The routes of the read API, and the entry point of its Lambda function, which is behind API Gateway's REST API."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ from event_service.api.models import (
     To,
     UserId,
 )
-from event_service.api.queries import checked_span, open_source, read_facts, read_page, read_state
+from event_service.api.queries import checked_span, open_source, read_facts, read_state
 from event_service.api.responses import changes_json, json_response, page_json, state_json
 from event_service.catalogue import document as catalogue
 from event_service.codec.json_text import dumps
@@ -60,14 +60,8 @@ def item_events(
     Commands are stored under `notification/<itemId>`; the state, the changes and the timeline of the item include them.
     """
     source = open_source()
-    page = read_page(
-        source.history.item_page,
-        f"{itemType}#{itemId}",
-        checked_span(start, to),
-        limit=limit,
-        cursor=cursor,
-        deadline=source.deadline,
-    )
+    span = checked_span(start, to)
+    page = source.history.item_page(f"{itemType}#{itemId}", span, limit=limit, cursor=cursor, deadline=source.deadline)
     if not page.events and cursor is None:
         raise NotFound("This item has no events in this span")
     return json_response(page_json(page, read_facts(source, *page.events)))
@@ -79,9 +73,8 @@ def user_events(
 ) -> ApiResponse:
     """Return a user's events of all items, in order. Facts are not included; `factPaths` leads to them."""
     source = open_source()
-    page = read_page(
-        source.history.user_page, userId, checked_span(start, to), limit=limit, cursor=cursor, deadline=source.deadline
-    )
+    span = checked_span(start, to)
+    page = source.history.user_page(userId, span, limit=limit, cursor=cursor, deadline=source.deadline)
     return json_response(page_json(page, read_facts(source, *page.events)))
 
 
@@ -170,7 +163,7 @@ app.enable_swagger(
     title="event-service: read API",
     version="1.0.0",
     description="The histories of items and users, an item's state at any instant, and the known event types.",
-    servers=[Server(url=".")],  # relative to the page, so that it works below a stage too
+    servers=[Server(url=".")],  # relative to the page, because a stage may precede the path
 )
 
 

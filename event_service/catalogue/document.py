@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from event_service.catalogue.examples import examples_of, fact_example
 from event_service.catalogue.schemas import DATA_MODELS, any_format, fact_schema, schema_of
-from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect, subject_of
-from event_service.domain.state import effect_of
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect
 
 Json = dict[str, Any]
 
@@ -25,19 +24,18 @@ _ATTRIBUTES: Final = {
 
 def event_types() -> list[Json]:
     """Return the types with an effect, then the facts; `api.models.KnownType` describes the members of each."""
-    known = [
+    accepted = [
         {
             "name": name,
             "direction": "in",
-            "effect": effect,
-            "subject": subject_of(name.partition(":")[0]),
-            "description": _EFFECTS[effect],
-            "eventDataSchema": (data := schema_of(DATA_MODELS[effect])),
+            "effect": known.effect,
+            "subject": known.subject,
+            "description": _EFFECTS[known.effect],
+            "eventDataSchema": (data := schema_of(DATA_MODELS[known.effect])),
             "messageSchema": any_format(data, name),
             "examples": examples_of(name),
         }
-        for name in KNOWN_TYPES
-        if (effect := effect_of(name))
+        for name, known in KNOWN_TYPES.items()
     ]
     facts = [
         {
@@ -52,7 +50,7 @@ def event_types() -> list[Json]:
         }
         for name in sorted(FACT_TYPES)
     ]
-    return known + facts
+    return accepted + facts
 
 
 def asyncapi() -> Json:

@@ -10,7 +10,6 @@ from typing import Any, Final
 from event_service.check.problems import judge, problems
 from event_service.check.shapes import records_in
 from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect
-from event_service.domain.state import effect_of
 from event_service.errors import RecordError
 
 _LINE_SUFFIXES: Final = (".ndjson", ".jsonl")
@@ -67,8 +66,9 @@ def _verdict(record: Any, *, strict: bool) -> tuple[bool, list[str]]:
     if isinstance(outcome, RecordError):
         return False, [f"{reason}: {problem}" for reason, problem in problems(record, outcome)]
     event_type = outcome.event_type
-    lines = [f"ok: {event_type}, {_EFFECTS[effect_of(event_type)]}"]
-    if event_type in KNOWN_TYPES or event_type in FACT_TYPES:
+    known = outcome.known_type
+    lines = [f"ok: {event_type}, {_EFFECTS[known.effect if known else None]}"]
+    if known or event_type in FACT_TYPES:
         return True, lines
     if strict:
         return False, [f"unknown_type: {_unknown(event_type, _NEAREST_SIMILARITY)}"]

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from event_service.codec.json_text import BYTE_ORDER_MARK
+
 Json = dict[str, Any]
 
 _EVENT_FIELDS: Final = frozenset({"eventData", "specversion"})  # no envelope has them
@@ -16,7 +18,7 @@ def records_in(text: str, attributes: Mapping[str, str], *, by_line: bool = Fals
     """Return the records in a file, each with its place, such as `line 2: record 1` (empty for a single record).
 
     A bare message becomes the record that raw delivery would make of it, with `attributes` as message attributes.
-    A text that is none of the known shapes is returned as a bare message, so that the function's own code judges it.
+    Any other text is returned as a bare message, which the function's own code then judges.
     `by_line`: the file is NDJSON even if its first line is not an object.
     """
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
@@ -34,7 +36,7 @@ def _with_places(name: str, records: list[Any]) -> list[tuple[str, Any]]:
 
 
 def _records_of(text: str, attributes: Mapping[str, str]) -> list[Any]:
-    text = text.removeprefix("\ufeff")
+    text = text.removeprefix(BYTE_ORDER_MARK)
     document = _decode(text)
     if isinstance(document, list) and document:
         elements = zip(document, _element_texts(text), strict=True)
@@ -107,7 +109,7 @@ def _element_texts(text: str) -> Iterator[str]:
 
 def _decode(text: str) -> Any:
     try:
-        return _decoder.decode(text.removeprefix("\ufeff"))
+        return _decoder.decode(text.removeprefix(BYTE_ORDER_MARK))
     except (ValueError, RecursionError):
         return None
 

@@ -1,4 +1,4 @@
-"""Instants as fixed-width UTC text, `2026-11-23T06:54:06.410000Z`, so that text order is time order."""
+"""Instants as fixed-width UTC text, `2026-11-23T06:54:06.410000Z`: text order is time order."""
 
 import re
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Which JSON numbers PostgreSQL's jsonb can hold."""
+"""What PostgreSQL's jsonb can hold: numbers within its limits, and no NUL character or half of an emoji."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -21,6 +21,16 @@ _TO_SUSPECT_NUMBER = re.compile(
     r'(?:"(?:[^"\\]++|\\.)*+"|[^"0-9]++|[0-9.]{1,999}+(?:[eE][+-]?+[0-9]{1,2}+)?+(?![0-9.eE]))*+'
     r"([0-9.]++(?:[eE][+-]?+[0-9]++)?+)"
 )
+# Any escape in a valid document; group 1 is an escaped NUL character or lone surrogate.
+_ESCAPE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u0000|\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
+
+
+def replace_unstorable(text: str) -> str:
+    """Return a valid document with U+FFFD in place of each escaped NUL character and lone surrogate.
+
+    Neither jsonb nor SNS can hold them: https://www.postgresql.org/docs/16/datatype-json.html
+    """
+    return _ESCAPE.sub(lambda match: "\ufffd" if match[1] else match[0], text) if "\\u" in text else text
 
 
 def check_numbers(text: str, name: str) -> None:

@@ -6,12 +6,12 @@
   discard FILTER...    deletes messages; --to FILE: after they were written to it, one JSON object per line
 
 Filters: --reason (none: failed too often, without being rejected), --type, --message, --would-pass, or --all. A message
-has to match each kind of filter given, and one of the values of each kind. A MESSAGE_ID is the one in the function's
-log, or the one in the queue.
+must match each kind of filter given, and one of the values of each kind. A MESSAGE_ID is the one in the function's log,
+or the one in the queue.
 
-Reading hides the messages from other readers while the command runs, and leaves alone those that others have received.
-After an interruption nothing is lost: run the same command again. If it was killed, messages may stay hidden for 10
-minutes.
+The messages that the command reads are hidden from other readers while it runs; it skips those that others have
+received. After an interruption nothing is lost: run the same command again. If it was killed, messages may stay hidden
+for 10 minutes.
 
 Exit status: 0 done, 1 some messages could not be moved, the message was not found or the answer was no, 2 error.
 """

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from event_service.adapters.topics import REJECTION
 from event_service.codec.instants import Instant, instant_from_epoch, parse_instant_or_none
+from event_service.codec.json_text import BYTE_ORDER_MARK
 from event_service.dead_letters.queue import Message
 from event_service.domain.envelope import FIRST_SENT_AT
 from event_service.errors import RecordError
@@ -71,16 +72,10 @@ class DeadLetter:
             "wouldPass": self.would_pass,
         }
 
-    def redriven(self) -> Json:
-        """Return the message to send to the event queue, without the rejection and with the time of first sending."""
-        attributes = {n: v for n, v in _message_attributes(self.message).items() if n != REJECTION}
-        first = {FIRST_SENT_AT: {"DataType": "Number", "StringValue": str(self.first_sent_at)}}
-        return {"MessageBody": self.message["Body"], "MessageAttributes": first | attributes}
-
 
 def read_letter(message: Message) -> DeadLetter:
     """Read a message of the dead-letter queue; nothing in it can make this fail."""
-    attributes = _texts(_message_attributes(message), "StringValue")
+    attributes = _texts(message.get("MessageAttributes"), "StringValue")
     rejection = _object(attributes.get(REJECTION))
     sent = _first_sent_at(message, attributes, rejection)
     record = _record(message, attributes | {FIRST_SENT_AT: attributes.get(FIRST_SENT_AT, str(sent))})
@@ -100,10 +95,6 @@ def read_letter(message: Message) -> DeadLetter:
         first_sent_at=sent,
         problem=parsed.error,
     )
-
-
-def _message_attributes(message: Message) -> Mapping[str, Any]:
-    return message.get("MessageAttributes") or {}
 
 
 def _first_sent_at(message: Message, attributes: Mapping[str, str], rejection: Json) -> int:
@@ -143,7 +134,7 @@ def _texts(attributes: Any, key: str) -> dict[str, str]:
 
 def _object(text: Any) -> Json:
     try:
-        value = json.loads(text.removeprefix("\ufeff"), parse_int=float) if isinstance(text, str) else None
+        value = json.loads(text.removeprefix(BYTE_ORDER_MARK), parse_int=float) if isinstance(text, str) else None
     except (ValueError, RecursionError):
         value = None
     return value if isinstance(value, dict) else {}

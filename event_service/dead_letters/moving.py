@@ -9,8 +9,10 @@ from stat import S_ISREG
 from typing import IO, Any, Final
 
 from event_service.adapters.batching import cut
+from event_service.adapters.topics import REJECTION
 from event_service.dead_letters.letters import DeadLetter, read_letter
 from event_service.dead_letters.queue import MESSAGES_PER_REQUEST, Message, Queue
+from event_service.domain.envelope import FIRST_SENT_AT
 
 MOVED: Final = "moved"
 NOT_SELECTED: Final = "not selected"
@@ -43,29 +45,36 @@ def move(queue: Queue, is_selected: Callable[[DeadLetter], bool], keep: Keep) ->
 
 
 def to_queue(queue: Queue) -> Keep:
-    """Return how letters are sent to the event queue."""
+    """Return a function that sends letters to the event queue."""
 
     def send(letters: Sequence[DeadLetter]) -> dict[int, str]:
         # SQS would refuse the whole request.
         failures = {index: problem for index, letter in enumerate(letters) if (problem := _unsendable(letter))}
         rest = [index for index in range(len(letters)) if index not in failures]
-        refused = queue.send([letters[index].redriven() for index in rest]) if rest else {}
+        refused = queue.send([_redriven(letters[index]) for index in rest]) if rest else {}
         return failures | {rest[position]: code for position, code in refused.items()}
 
     return send
 
 
+def _redriven(letter: DeadLetter) -> dict[str, Any]:
+    """Return the message to send to the event queue: `firstSentAt` is added, and the rejection is left out."""
+    attributes = {n: v for n, v in (letter.message.get("MessageAttributes") or {}).items() if n != REJECTION}
+    first = {FIRST_SENT_AT: {"DataType": "Number", "StringValue": str(letter.first_sent_at)}}
+    return {"MessageBody": letter.message["Body"], "MessageAttributes": first | attributes}
+
+
 def _unsendable(letter: DeadLetter) -> str | None:
     """Return why a letter does not fit a message once `firstSentAt` is added to it; None if it does."""
-    if len(letter.redriven()["MessageAttributes"]) > _MAX_ATTRIBUTES:
+    if len(_redriven(letter)["MessageAttributes"]) > _MAX_ATTRIBUTES:
         return "no room for another message attribute"
     return "too large with another message attribute" if _size(letter) > _MAX_BYTES else None
 
 
 def to_file(file: IO[str]) -> Keep:
-    """Return how letters are added to a file, a line each; they are on the disk before they are deleted."""
+    """Return a function that appends letters to a file, one per line, and flushes them to the disk."""
     lock = threading.Lock()
-    is_regular = S_ISREG(os.fstat(file.fileno()).st_mode)  # only of such a file, the disk has anything
+    is_regular = S_ISREG(os.fstat(file.fileno()).st_mode)  # a pipe or a terminal cannot be flushed to a disk
     if is_regular and _ends_within_a_line(file.name):
         file.write("\n")
 
@@ -101,7 +110,7 @@ def message_json(message: Message) -> str:
 
 
 def _size(letter: DeadLetter) -> int:
-    message: dict[str, Any] = letter.redriven()
+    message = _redriven(letter)
     attributes = message["MessageAttributes"].items()
     return len(message["MessageBody"].encode(errors="replace")) + sum(
         len(name) + len(value["DataType"]) + len(value.get("StringValue", "").encode() or value.get("BinaryValue", b""))

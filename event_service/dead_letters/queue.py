@@ -14,7 +14,7 @@ _THREADS: Final = 8
 # How long a message that was looked at stays hidden if the command is killed and cannot release it.
 _HIDDEN_SECONDS: Final = 600
 _MAX_HIDDEN_SECONDS: Final = 12 * 3600
-# More than 0: SQS then asks all of its servers, so that an empty answer means that nothing is left.
+# More than 0: SQS then asks all of its servers, and an empty answer means that the queue is empty.
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html
 _WAIT_SECONDS: Final = 1
 _ATTEMPTS: Final = 4
@@ -45,8 +45,8 @@ class Queue:
         """Pass every visible message to `visit`, up to 10 at a time and from several threads; yield its results.
 
         `visit` returns a result and the ids of the messages that it has removed from the queue. The others stay hidden
-        until all were visited, so that none is received twice, and are visible again afterwards, also after an error
-        or if the caller closes the iterator. Messages that another reader has received are left alone.
+        until all were visited: otherwise they could be received twice. Then they become visible again, also after an
+        error or if the caller closes the iterator. Messages that another reader has received are skipped.
         """
         started = time.monotonic()
         lock = threading.Lock()
@@ -95,7 +95,7 @@ class Queue:
         return list(answer.get("Messages", []))
 
     def _release(self, held: IO[str]) -> None:
-        """Make messages visible again; one that cannot be will be when its time is over."""
+        """Make messages visible again; where this fails, they become visible when their time is over."""
         held.seek(0)
         lock = threading.Lock()
 

@@ -1,9 +1,9 @@
-"""The canonical event, the types that affect notifications, and the precedence of events."""
+"""The canonical event, and the types that affect notifications."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 from uuid import UUID, uuid5
 
 from event_service.codec.instants import Instant
@@ -35,25 +35,14 @@ KNOWN_TYPES: Final[Mapping[str, KnownType]] = {
     "notification:update": KnownType("update", subject="reminder"),
     "notification:delete": KnownType("delete", subject="reminder"),
 }
-# What the service itself publishes. Such an event has no effect when it comes back through the queue.
-FACT_TYPES: Final = frozenset({"notification:created", "notification:updated", "notification:deleted"})
-
-# At the same instant, a deletion beats an update and an update beats a creation. The enum `effect` has this order too.
-_EFFECTS: Final[Mapping[Effect, int]] = {"create": 0, "update": 1, "delete": 2}
+# The types of facts, with the effect that each reports. A fact that comes back through the queue changes nothing.
+FACT_TYPES: Final[Mapping[str, Effect]] = {
+    "notification:created": "create",
+    "notification:updated": "update",
+    "notification:deleted": "delete",
+}
 
 NAMESPACE: Final = UUID("6b1f2f0e-6d5c-5d0e-9c1f-8f6f1d0a7e55")  # of every UUIDv5 of the service; never change it
-
-
-class Precedence(NamedTuple):
-    """Of the events of one notification, the greatest decides it. The SQL type `precedence` compares the same way.
-
-    Strings compare by code point.
-    """
-
-    occurred_at: Instant
-    effect: int
-    id: str
-    stream: str
 
 
 def subject_of(item_type: str) -> str:
@@ -63,7 +52,7 @@ def subject_of(item_type: str) -> str:
 
 
 def notification_id(user_id: str, subject: str, item_id: str) -> str:
-    """Return the id of a notification: the same whenever it is created, so that a rebuild gives the same rows."""
+    """Return the id of a notification. It depends on nothing else, and so a rebuild gives the same rows."""
     return str(uuid5(NAMESPACE, json.dumps([user_id, subject, item_id])))
 
 
@@ -104,13 +93,3 @@ class Event:
     def known_type(self) -> KnownType | None:
         """What the event does to a notification; None if it is only stored."""
         return KNOWN_TYPES.get(self.event_type)
-
-
-def precedence_of(occurred_at: Instant, effect: Effect, event_id: str, stream: str) -> Precedence:
-    """Return the precedence of the event that these fields identify."""
-    return Precedence(occurred_at, _EFFECTS[effect], event_id, stream)
-
-
-def precedence(event: Event, effect: Effect) -> Precedence:
-    """Return the precedence of an event with an effect."""
-    return precedence_of(event.occurred_at, effect, event.id, event.pk)

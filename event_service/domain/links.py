@@ -1,4 +1,4 @@
-"""How events and facts refer to each other: by keys that can be derived, so that no search is needed."""
+"""Links between events and their facts: the keys of each follow from the other, without a search."""
 
 from event_service.domain.event import EventKey, notification_id
 from event_service.domain.facts import possible_fact_ids

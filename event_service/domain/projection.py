@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from event_service.codec.instants import Instant, parse_instant_or_none
-from event_service.codec.json_text import dumps, json_object, raw_members, replace_unstorable, string_value
-from event_service.codec.jsonb import check_numbers
+from event_service.codec.json_text import dumps, json_object, raw_members, string_value
+from event_service.codec.jsonb import check_numbers, replace_unstorable
 from event_service.domain.event import Effect, Event, KnownType, notification_id
 from event_service.errors import Rejected
 
@@ -19,8 +19,7 @@ def project(event: Event, known: KnownType) -> str:
         Rejected: the event lacks a usable `date` that it needs, or has a number that jsonb cannot hold.
 
     """
-    data = raw_members(replace_unstorable(event.data))
-    deliver_at = check_data(event.data, data, known.effect)
+    data, deliver_at = check_data(event, known.effect)
     return json_object(
         {
             "id": dumps(notification_id(event.user_id, known.subject, event.item_id)),
@@ -35,16 +34,17 @@ def project(event: Event, known: KnownType) -> str:
     )
 
 
-def check_data(text: str, data: Mapping[str, str], effect: Effect) -> Instant | None:
-    """Check the `eventData` of a known type and return when it says to deliver.
+def check_data(event: Event, effect: Effect) -> tuple[dict[str, str], Instant | None]:
+    """Check the `eventData` of a known type; return its members as jsonb can hold them, and when it says to deliver.
 
     Raises:
         Rejected: as `project`.
 
     """
+    data = raw_members(replace_unstorable(event.data))
     deliver_at = delivery_time(data, effect)
-    check_numbers(text, "eventData")
-    return deliver_at
+    check_numbers(event.data, "eventData")
+    return data, deliver_at
 
 
 def delivery_time(data: Mapping[str, str], effect: Effect) -> Instant | None:

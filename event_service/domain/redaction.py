@@ -10,14 +10,14 @@ from urllib.parse import unquote
 
 from event_service.codec.json_text import dumps, json_array
 
-# Members are personal by name: those that have one of these anywhere in their name,
+# A member is personal if its name contains one of these,
 _PERSONAL: Final = re.compile(r"mail|message")
-# or one of these at the beginning or end of a word, as `imageURLs` and `meetingurl` have but `hourlyRate` has not,
+# or a word that begins or ends with one of these (`imageURLs`, `meetingurl`, but not `hourlyRate`),
 _WORD: Final = r"(?i:url|uri|link|content|html|summary)"
 _PERSONAL_WORD: Final = re.compile(
     rf"(?:(?<![A-Za-z])|(?<=[a-z])(?=[A-Z])){_WORD}|{_WORD}(?i:s)?(?:(?![A-Za-z])|(?<=[a-z])(?=[A-Z])|(?=[A-Z][a-z]))"
 )
-# or are called exactly so, letters only, in lower case,
+# or if it is one of these in lower case and without anything but letters.
 _PERSONAL_NAMES: Final = frozenset(
     (
         "text",
@@ -43,7 +43,7 @@ _PERSONAL_NAMES: Final = frozenset(
         "address",
     )
 )
-# and texts by their content; but ids stay, whatever their form: `id`, `itemId`, `item_id`; not `paid`, nor `emailId`.
+# A text is personal if it matches this; ids stay whatever they hold: `id`, `itemId`, `item_id` (not `paid`, `emailId`).
 _PERSONAL_TEXT: Final = re.compile(r"[^\s@]@[^\s@]|[a-z]://|mailto:|www\.|\w\.[a-z]{2,}(:\d+)?/", re.IGNORECASE)
 _ID: Final = re.compile(r"(?i:id)|.*(?:Id|[a-z0-9]ID|[_-](?i:id))", re.DOTALL)
 # Encodings that are common inside a text: JSON in JSON, percent, HTML, full-width characters; each may be nested.

@@ -7,31 +7,11 @@ from itertools import groupby
 from typing import Final
 
 from event_service.codec.json_text import dumps, json_object, raw_members, same_value, string_value
-from event_service.domain.event import (
-    FACT_TYPES,
-    KNOWN_TYPES,
-    Effect,
-    Event,
-    Precedence,
-    precedence_of,
-    subject_of,
-)
+from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, Effect, Event, subject_of
+from event_service.domain.precedence import Precedence, precedence_of
 
-_FACT_EFFECTS: Final[dict[str, Effect]] = {
-    "notification:created": "create",
-    "notification:updated": "update",
-    "notification:deleted": "delete",
-}
 # The last word of a type that the service does not know: `parcel:deleted`, `com.example.parcel.deleted`.
 _DELETION: Final = re.compile(r"(?:.*[:./])?deleted?", re.DOTALL)
-
-
-def effect_of(event_type: str) -> Effect | None:
-    """Return the effect of a known type on the user's notification; None for any other type."""
-    known = KNOWN_TYPES.get(event_type)
-    return known.effect if known else None
-
-
 _KNOWN_ITEM_TYPES: Final = frozenset(name.partition(":")[0] for name in [*KNOWN_TYPES, *FACT_TYPES])
 
 
@@ -43,10 +23,10 @@ class StoredEvent(Event):
 
     @property
     def effect(self) -> Effect | None:
-        """Its effect on its item; for item types that the service does not know, deletions are told by their name."""
-        if self.has_known_item:
-            return effect_of(self.event_type) or _FACT_EFFECTS.get(self.event_type)
-        return "delete" if _DELETION.fullmatch(self.event_type) else None
+        """Its effect on its item; of item types that the service does not know, deletions have one, by name."""
+        if not self.has_known_item:
+            return "delete" if _DELETION.fullmatch(self.event_type) else None
+        return self.known_type.effect if self.known_type else FACT_TYPES.get(self.event_type)
 
     @property
     def has_known_item(self) -> bool:
@@ -90,14 +70,13 @@ def related_item_types(item_type: str) -> list[str]:
 
     A command is stored under `notification#<item id>`, but its subject is the reminder with this id.
     """
-    known = {name.partition(":")[0] for name in KNOWN_TYPES}
-    related = {name for name in known if subject_of(name) == subject_of(item_type)}
+    related = {name for name in _KNOWN_ITEM_TYPES if subject_of(name) == subject_of(item_type)}
     return [item_type, *sorted(related - {item_type})]
 
 
 def concerns(event: StoredEvent, item_type: str) -> bool:
     """Tell whether an event in a related stream (see `related_item_types`) is one of the item's events."""
-    return event.item_type == item_type or effect_of(event.event_type) is not None
+    return event.item_type == item_type or event.known_type is not None
 
 
 def state_at(newest_first: Iterable[StoredEvent], user_id: str | None = None) -> StoredEvent | None:

@@ -40,7 +40,7 @@ _ITEMS_PER_REPORT: Final = 1000
 class Erasure:
     """One person's data and where it is; `writes` False only counts what there is to erase.
 
-    At the deadline it pauses. Begun again, it reads everything again, and writes only what is left to write.
+    At the deadline it pauses. The next run reads everything again, and writes only what is left to write.
 
     `seen` counts what was looked at, by kind, and `personal` how much of it held personal data.
     """
@@ -72,8 +72,8 @@ def erase(task: Erasure) -> None:
         left = [_erase_item(task, item, "events") for item in page]
         if task.writes:
             _renew_rows(task, [item for item in left if item is not None], facts)
-    # The outbox first: a fact that leaves it meanwhile is stored, and found after it. The list of notifications is read
-    # again, because the first event of one may have been stored since.
+    # The outbox first: a fact that leaves it in the meantime is stored by then, and found below. The list of
+    # notifications is read again, because the first event of one may have been stored since.
     _erase_outbox(task)
     for page in _fact_pages(task, _notifications(task)):
         for item in page:
@@ -83,12 +83,12 @@ def erase(task: Erasure) -> None:
 
 def _notifications(task: Erasure) -> list[str]:
     """Return the ids of the notifications that a person has or had."""
-    places = {(row.subject, row.item_id) for row in rows_of(task.connection, task.user_id)}
+    targets = {(row.subject, row.item_id) for row in rows_of(task.connection, task.user_id)}
     for page in _event_pages(task, ProjectionExpression=f"{PK}, {EVENT_TYPE}"):
         for item in page:
             if known := KNOWN_TYPES.get(text_of(item, EVENT_TYPE) or ""):
-                places.add((known.subject, (text_of(item, PK) or "").partition("#")[2]))
-    return [notification_id(task.user_id, *place) for place in sorted(places)]
+                targets.add((known.subject, (text_of(item, PK) or "").partition("#")[2]))
+    return [notification_id(task.user_id, *target) for target in sorted(targets)]
 
 
 def _event_pages(task: Erasure, **request: Any) -> Iterator[list[Item]]:
@@ -143,7 +143,7 @@ def _erase_item(task: Erasure, item: Item, kind: str) -> Item | None:
 
 
 def _renew_rows(task: Erasure, items: Sequence[Item], facts: set[str]) -> None:
-    """Make rows what the emptied events make of them, so that a rebuild makes the same."""
+    """Update the rows from the emptied events, as a rebuild would."""
     announced = announced_keys(items, facts.intersection)
     for requests in merge_requests(items, announced, lambda *_: None):
         merge(task.connection, NOTIFICATIONS, requests)
@@ -176,7 +176,7 @@ def _store_emptied(task: Erasure, fact: Event) -> None:
 
 
 def _erase_rows(task: Erasure) -> None:
-    """Empty the rows that no stored event has renewed: their events may have expired. Later events are ordinary."""
+    """Empty the rows whose events may have expired; a row that a later event has decided is left alone."""
     kind = "notifications without stored events" if task.writes else "notifications"
     for row in rows_of(task.connection, task.user_id):
         _check_time(task)

@@ -1,4 +1,4 @@
-"""What an erasure makes of one item of the event store."""
+"""Erases the personal data in one item of the event store."""
 
 from contextlib import suppress
 from typing import Any
@@ -32,7 +32,7 @@ def emptied(item: Item) -> Item:
 
 
 def replace_item(client: Any, table: str, left: Item) -> None:
-    """Leave of an item in the table what is left of it, and mark it as forgotten; one that has expired stays away."""
+    """Replace an item with what is left of it, and mark it as forgotten, unless it has expired."""
     encoded = EVENT_DATA_ENCODING in left
     with suppress(client.exceptions.ConditionalCheckFailedException):
         values = {":data": left[EVENT_DATA], ":now": {"S": now()}}

@@ -3,7 +3,7 @@ CREATE TYPE effect AS ENUM ('create', 'update', 'delete');
 
 -- Of the events of one notification, the greatest decides it: the latest; at the same instant a deletion, then an
 -- update; then the greatest id, then the greatest stream, by code point whatever the collation of the database.
--- Composite values compare field by field, so this type is the rule. Python's copy is domain/event.py.
+-- Composite values compare field by field, so this type is the rule. Python's copy is domain/precedence.py.
 CREATE TYPE precedence AS (
     occurred_at timestamptz,
     effect      effect,

@@ -18,7 +18,7 @@ from event_service.migrate.schema import migrate
 
 # A new network, name server, role, secret and database take a while until they work.
 _WAIT_SECONDS: Final = 200
-_RESERVE_SECONDS: Final = 30  # for an attempt that was begun, and to answer
+_RESERVE_SECONDS: Final = 30  # for the attempt in progress, and to answer
 _PAUSE_SECONDS: Final = 2
 _RESPONSE_SECONDS: Final = 10
 _MAX_REASON: Final = 1000  # the whole response may have 4096 bytes
@@ -59,8 +59,8 @@ def respond(event: dict[str, Any], context: Any, deadline: Deadline) -> dict[str
 def _update_database(until: Deadline) -> list[str]:
     """Apply the missing migrations, and update the roles.
 
-    What may pass is tried again until the deadline: a first deployment comes only seconds after what it needs. A wrong
-    password or name cannot be told from one that does not work yet.
+    Errors that may pass are retried until the deadline: a first deployment starts only seconds after what it needs. A
+    wrong password or name cannot be told from one that does not work yet.
 
     Raises:
         psycopg.Error: the database or a secret cannot be reached in time, or refuses.

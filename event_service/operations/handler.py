@@ -1,7 +1,7 @@
 """The operations function: it runs commands where the data is, and the migrations of a deployment.
 
-A person's machine cannot reach the database. There, `python -m event_service.rebuild --stack NAME` and its like invoke
-this function (`event_service.remote`); those who may invoke it may run these commands.
+A person's machine cannot reach the database: commands with `--stack NAME` invoke this function from there (see
+`event_service.remote`). Everyone who may invoke it may run these commands.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
 # A migration is one transaction: it cannot be stopped and resumed. Lambda has no shared memory for the semaphores that
 # processes need: https://aws.amazon.com/blogs/compute/parallel-processing-in-python-with-aws-lambda/
 _OPTIONS: Final[Mapping[str, Sequence[str]]] = {"forget": (), "rebuild": ("--workers=1",)}
-_RESERVE_SECONDS: Final = 20  # to end the page that was begun, and to answer
+_RESERVE_SECONDS: Final = 20  # to finish the current page, and to answer
 _RESERVE_SHARE: Final = 0.3
 _REFUSED: Final = 2
 # A response has at most 6 MB, and a character may take 6 bytes of JSON.
@@ -36,12 +36,12 @@ _MAX_CHARACTERS: Final = 400_000
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Run a command and return how it went, or answer a custom resource of CloudFormation (`deployment.respond`).
 
-    The event of a command is `{"command": ["rebuild", "--verify"], "seconds": 60}`. It stops after so many seconds, if
-    they are given, and before this invocation has to end; the same command resumes it. The log names the command, but
-    none of its arguments and nothing of its output: both may name a person.
+    The event of a command is `{"command": ["rebuild", "--verify"], "seconds": 60}`. It stops after `seconds`, if
+    given, and before this invocation must end; the same command resumes it. The log names the command, but neither its
+    arguments nor its output: both may name a person.
 
     Returns:
-        `status`, the exit status of the command; `output` and `errors`, what it printed; `done`, False if it has to be
+        `status`, the exit status of the command; `output` and `errors`, what it printed; `done`, False if it must be
         resumed.
 
     """

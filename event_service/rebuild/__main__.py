@@ -1,8 +1,8 @@
 """Rebuilds the notifications from the event store alone: `python -m event_service.rebuild`.
 
-The event store is scanned in segments, side by side, and the position is stored after each page. Run an interrupted or
-killed rebuild again to resume it. The service may be running: of an item's events the one with the greatest precedence
-decides here as there. Nothing is published, and nothing becomes due.
+The event store is scanned in concurrent segments, and the position is stored after each page. Run an interrupted or
+killed rebuild again to resume it. The service may be running: for both, the event with the greatest precedence decides
+an item. Nothing is published, and nothing becomes due.
 
 Rows are written, never removed: --verify names those that no stored event accounts for.
 
@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from event_service.adapters.upkeep import NOTIFICATIONS, Difference
 from event_service.cli import add_seconds, add_stack, deadline_of, make_patient_client, run
 from event_service.config import DatabaseSettings, event_store_table
 from event_service.console import make_parser
@@ -27,7 +26,7 @@ from event_service.rebuild.progress import DEFAULT_SEGMENTS, Progress, RebuildJo
 from event_service.rebuild.rebuild import compare, rebuild
 from event_service.remote import drive
 
-_MOST: Final = 1000  # workers, or segments: more help nobody
+_MOST: Final = 1000  # workers, or segments: more do not help
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     workers = min(os.cpu_count() or 1, 8)
     parser.add_argument("--workers", type=_positive, help=f"processes ({workers}); with --stack, it is always 1")
     parser.add_argument("--segments", type=_positive, default=DEFAULT_SEGMENTS, help="of the scan (%(default)s)")
-    parser.add_argument("--restart", action="store_true", help="begin again even if a rebuild was interrupted")
+    parser.add_argument("--restart", action="store_true", help="do not resume an interrupted rebuild")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="change no notification, and report what would change")
     mode.add_argument("--verify", action="store_true", help="the same, and fail if there is any difference")
@@ -65,19 +64,14 @@ def _rebuild(options: argparse.Namespace) -> int:
     job = RebuildJob(
         DatabaseSettings.from_environment(os.environ),
         event_store_table(os.environ),
-        NOTIFICATIONS,
-        options.workers,
-        options.segments,
-        options.restart,
-        deadline_of(options),
+        workers=options.workers,
+        segments=options.segments,
+        restart=options.restart,
+        deadline=deadline_of(options),
     )
     # DynamoDB counts the items about every six hours.
     report = _print_progress(make_patient_client("dynamodb").describe_table(TableName=job.source)["Table"]["ItemCount"])
-    differences: list[Difference] = []
-    if options.dry_run or options.verify:
-        progress, differences = compare(job, report)
-    else:
-        progress = rebuild(job, report)
+    progress, differences = compare(job, report) if options.dry_run or options.verify else (rebuild(job, report), [])
     print(f"rebuild: {progress.events:,} events, {progress.refused:,} of them refused, in {progress.seconds:.1f} s")
     for difference in differences:
         more = difference.count - len(difference.ids)
@@ -94,7 +88,7 @@ def _print_progress(total: int) -> Callable[[Progress], None]:
     before: list[int] = []
 
     def report(progress: Progress) -> None:
-        before.append(progress.scanned)  # what an interrupted rebuild had done counts for no rate
+        before.append(progress.scanned)  # the rate leaves out what was done before an interruption
         rate = (progress.scanned - before[0]) / (time.monotonic() - started)
         speed = f", {rate:,.0f} items/s" if rate else ""  # the first report has none
         left = f", about {(total - progress.scanned) / rate:.0f} s left" if rate and total > progress.scanned else ""

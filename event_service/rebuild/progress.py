@@ -1,4 +1,4 @@
-"""How far a rebuild has come, in PostgreSQL: after each page its position is stored, so that a new start resumes it."""
+"""The progress of a rebuild, in PostgreSQL: the position is stored after each page, and a new run resumes there."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ EVENTS: Final = "events"
 
 @dataclass(frozen=True, slots=True)
 class RebuildJob:
-    """What to rebuild from what; a single worker works in this process, several in separate ones.
+    """The source and the target of a rebuild. One worker runs in this process, several run in separate ones.
 
-    `restart` starts again even if an interrupted rebuild could be resumed. At the deadline, it pauses.
+    `restart` starts over even if an interrupted rebuild could be resumed. At the deadline, it pauses.
     """
 
     database: DatabaseSettings
@@ -34,7 +34,7 @@ class RebuildJob:
 class Progress:
     """How far a rebuild has come: items scanned, events with an effect among them, and how many were refused.
 
-    `seconds` is for how long it has been going on, interruptions included.
+    `seconds` have passed since it began, interruptions included.
     """
 
     scanned: int
@@ -52,16 +52,16 @@ class Position:
 
 
 def prepare(connection: TimeLimitedConnection, job: RebuildJob, phases: Sequence[str]) -> str | None:
-    """Keep the progress of an interrupted rebuild if it can be resumed, or begin a new one.
+    """Keep the progress of an interrupted rebuild if it can be resumed; otherwise start over.
 
     Returns:
-        When the resumed rebuild was begun, as text; None if a new one begins.
+        When the resumed rebuild began, as text; None if this is a new one.
 
     """
     with connection.transaction():
         if job.target == SHADOW:
             create_shadow(connection)
-        # There is nothing to resume if another event store was read, the rows are gone, or everything was done.
+        # Start over if another event store was read, the rows are gone, a day has passed, or everything was done.
         connection.execute(
             "DELETE FROM rebuild_progress AS p WHERE p.target = %s AND (p.source <> %s OR %s"
             " OR p.relation IS DISTINCT FROM pg_relation_filenode(to_regclass(p.target))"
@@ -109,7 +109,7 @@ def segments_of(connection: TimeLimitedConnection, job: RebuildJob, phase: str) 
 
 
 def clear(connection: TimeLimitedConnection, target: LiteralString) -> None:
-    """Forget the progress of a rebuild, which is done or given up."""
+    """Delete the progress of a rebuild that is complete or given up."""
     connection.execute("DELETE FROM rebuild_progress WHERE target = %s", (target,))
     if target == NOTIFICATIONS:  # a comparison collects no facts: these are an interrupted rebuild's
         connection.execute("TRUNCATE rebuild_facts")

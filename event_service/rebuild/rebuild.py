@@ -1,8 +1,8 @@
-"""The notifications, made from the event store alone.
+"""Rebuilds the notifications from the event store alone.
 
-The event store is scanned in segments, side by side, twice: for the facts, which say what subscribers were told, and
-for the events, which are merged into the table page by page. What waits in the outbox is read before both, because its
-facts are stored before they leave the outbox.
+The event store is scanned twice, in concurrent segments: for the facts, which say what subscribers were told, and for
+the events, which are merged into the table page by page. The outbox is read before both, because its facts are stored
+before they leave it.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def rebuild(job: RebuildJob, report: Report = lambda _: None) -> Progress:
     Raises:
         CommandError: another rebuild, or an erasure, is running.
         Paused: the job's deadline came first.
-        psycopg.Error, botocore.exceptions.ClientError, urllib3.exceptions.HTTPError: a backend was down for long.
+        psycopg.Error, botocore.exceptions.ClientError, urllib3.exceptions.HTTPError: a backend was down for too long.
 
     """
     with exclusive_connection(job.database, secrets_client) as connection:
@@ -87,7 +87,7 @@ def _fill(connection: TimeLimitedConnection, job: RebuildJob, phases: tuple[str,
         stop()
         pool.shutdown(cancel_futures=True)
     total = progress_of(connection, job)
-    if job.target != SHADOW:  # what was rebuilt is to be compared first
+    if job.target != SHADOW:  # the shadow table is compared first
         clear(connection, job.target)
     return total
 

@@ -12,11 +12,10 @@ import botocore.session
 import psycopg
 from botocore.exceptions import ClientError
 
-from event_service.adapters import event_items as items_of_events
 from event_service.adapters.aws import NO_RESPONSE, make_transport
 from event_service.adapters.batching import is_transient
 from event_service.adapters.data_plane import DynamoDb
-from event_service.adapters.event_items import Item, event_key, key_of
+from event_service.adapters.event_items import EVENT_ATTRIBUTES, EVENT_TYPE, ID, Item, event_key, key_of, text_of
 from event_service.adapters.postgres import TimeLimitedConnection, connect
 from event_service.adapters.upkeep import merge
 from event_service.cli import secrets_client
@@ -42,9 +41,9 @@ _LONGEST_PAUSE_SECONDS: Final = 20
 
 
 def scan_segment(job: RebuildJob, phase: str, segment: int, segments: int) -> None:
-    """Work through a segment from where it got to; after a failure that may heal, again from there.
+    """Work through a segment from its stored position; after a failure that may heal, resume there.
 
-    At least one page is done, so that a rebuild that is stopped again and again gets to its end.
+    At least one page is done: a rebuild that is stopped again and again still completes.
     """
     failures = 0
     while True:
@@ -99,7 +98,7 @@ def _pages_done(
 def _fact_id(item: Item) -> str | None:
     """Return the id of a fact; None if it is not one of the service's own, which are UUIDs."""
     try:
-        return str(UUID(items_of_events.text_of(item, items_of_events.ID)))
+        return str(UUID(text_of(item, ID)))
     except (TypeError, ValueError):
         return None
 
@@ -144,11 +143,11 @@ def _client(_table: str) -> DynamoDb:
 def _scan(table: str, phase: str, segment: int, segments: int, position: Position) -> Iterator[Any]:
     """Yield the pages of a segment with the facts, or with the events of known types, after a position.
 
-    The next page is on its way while the caller works on one.
+    The next page is requested while the caller works on the current one.
     """
     names = FACT_TYPES if phase == FACTS else KNOWN_TYPES
     types = {f":{number}": {"S": name} for number, name in enumerate(names)}
-    attributes = (items_of_events.ID,) if phase == FACTS else items_of_events.EVENT_ATTRIBUTES
+    attributes = (ID,) if phase == FACTS else EVENT_ATTRIBUTES
     request: dict[str, Any] = {
         "TableName": table,
         "Segment": segment,
@@ -156,7 +155,7 @@ def _scan(table: str, phase: str, segment: int, segments: int, position: Positio
         "ConsistentRead": True,
         "FilterExpression": f"#type IN ({', '.join(types)})",
         "ProjectionExpression": ", ".join(f"#{name}" for name in attributes),
-        "ExpressionAttributeNames": {f"#{name}": name for name in attributes} | {"#type": items_of_events.EVENT_TYPE},
+        "ExpressionAttributeNames": {f"#{name}": name for name in attributes} | {"#type": EVENT_TYPE},
         "ExpressionAttributeValues": types,
     }
     with ThreadPoolExecutor(1) as reader:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 
 class StopSign(Protocol):
-    """What the `Event` of threads and that of processes have in common."""
+    """The common part of the `Event` of threads and that of processes."""
 
     def is_set(self) -> bool: ...
     def wait(self, timeout: float | None = None) -> bool: ...
@@ -36,7 +36,7 @@ def pause(seconds: float) -> None:
 
 
 def make_workers(workers: int) -> tuple[Executor, Callable[[], None]]:
-    """Return the workers, and what makes them stop after the current page."""
+    """Return the workers, and a function that makes them stop after the current page."""
     if workers == 1:
         here = threading.Event()
         return ThreadPoolExecutor(1, initializer=stop_with, initargs=(here,)), here.set

@@ -86,7 +86,7 @@ def test_a_batch_of_any_size_does_what_the_model_does(world: World, size: int) -
     model = Model()
     model.deliver(world.learn(events))
     world.check(model)
-    # Everything once more, now all known: nothing changes.
+    # Everything again, all of it known by now: nothing changes.
     assert world.invoke(batch[::-1]).failed == answer.failed
     world.check(model)
 

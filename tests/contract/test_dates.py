@@ -91,7 +91,7 @@ def test_a_usable_date_becomes_deliver_at_to_the_microsecond(world: World) -> No
     ("kind", "item_type"), [("reminder:updated", "reminder"), ("notification:create", "notification")]
 )
 def test_a_required_date_that_is_unusable_is_refused(world: World, kind: str, item_type: str) -> None:
-    """What is not an RFC 3339 date-time within the years 1 to 9999 is refused, the field named by its path."""
+    """Anything but an RFC 3339 date-time in the years 1 to 9999 is rejected, and the error names the field."""
     dates = [..., *UNUSABLE]
     cases = {
         str(date): sent(

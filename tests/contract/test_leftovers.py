@@ -63,7 +63,7 @@ def test_a_redelivery_after_15_minutes_publishes_its_fact_once(world: World) -> 
 
 
 def test_orphaned_facts_that_fail_again_fail_no_record_and_are_not_lost(world: World) -> None:
-    """A later batch that cannot publish them either succeeds by itself, and another one publishes them."""
+    """A later batch that cannot publish them either succeeds nevertheless, and another batch publishes them."""
     leave_behind(world, reminder("c", 1, CREATED))
     world.tables.age_outbox(20)
     with world.without_topic():

@@ -115,7 +115,7 @@ def sent_of_size(size: int) -> Record:
 
 
 def test_an_event_that_does_not_fit_an_item_is_refused(world: World) -> None:
-    """What has more than 400 KB even compressed is refused, and so is an event whose fact would not fit."""
+    """An event above 400 KB even when compressed is rejected, and so is one whose fact would not fit."""
     cases = {
         "note": sent(native(id="1", eventType="note:added", itemType="note", eventData={"x": noise(900_000)})),
         "reminder": sent(native(id="2", eventData=reminder_data(message=noise(900_000)))),

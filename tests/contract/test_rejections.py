@@ -107,7 +107,7 @@ def test_nul_and_lone_surrogates_are_refused_outside_the_values_of_event_data(wo
 
 
 def test_odd_envelopes_do_not_affect_other_records(world: World) -> None:
-    """Whatever an envelope holds, its record alone succeeds or fails, and the log says so."""
+    """Each record succeeds or fails separately, whatever its envelope holds, and the log says so."""
     envelope = json.loads(wrapped(text(native(id=...)), REMINDER)["body"])
     changes: dict[str, Any] = {
         "attributes null": {"MessageAttributes": None},

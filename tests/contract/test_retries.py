@@ -102,7 +102,7 @@ def test_nothing_is_acknowledged_without_its_backend(world: World) -> None:
 
 @pytest.mark.parametrize("size", [2, 40])
 def test_a_row_that_postgresql_refuses_fails_alone(world: World, size: int) -> None:
-    """Whatever the database has against one row, the others are applied, and the log does not show the row."""
+    """The other rows are applied, whatever the reason for the refusal, and the log does not show the row."""
     world.tables.refuse_rows_of("R1")
     records = [sent(native(id=f"e{number}", itemId=f"R{number}")) for number in range(size)]
     answer = world.invoke(records)

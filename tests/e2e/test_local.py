@@ -64,7 +64,7 @@ def started_with(mark: str) -> list[str]:
     ],
 )
 def test_a_signal_leaves_nothing_running(server_directory: Path, number: signal.Signals, moment: str) -> None:
-    """Whatever ends the command, and whenever: all that it started has ended when it has."""
+    """Everything that the command started has ended when the command has, whenever the signal comes."""
     mark = f"STACK_OF_A_TEST={server_directory}"
     name, _, value = mark.partition("=")
     command = [sys.executable, "-c", _RUN_A_STACK, str(server_directory)]

@@ -51,7 +51,7 @@ def nothing_but_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def log(stack: Stack, operated: tuple[str, Deployment]) -> Callable[[], list[str]]:
-    """What the function has logged during the test."""
+    """The lines that the function has logged during the test."""
     since = int(time.time() * 1000)
 
     def read() -> list[str]:

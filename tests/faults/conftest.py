@@ -1,4 +1,4 @@
-"""What the crash matrix counted, for pytest's summary."""
+"""Adds the counts of the crash matrix to pytest's summary."""
 
 from collections.abc import Callable
 

@@ -28,7 +28,7 @@ _AGE_MINUTES = 16
 
 @dataclass(frozen=True)
 class State:
-    """All that a delivery can change; facts are by the id of their cause, and `published` counts them by their own."""
+    """Everything that a delivery can change. Facts are by the id of their cause; `published` counts them by fact id."""
 
     events: dict[tuple[str, str], Item]
     facts: dict[str, Item]
@@ -50,7 +50,7 @@ class State:
 
 @dataclass
 class Lane:
-    """What one thread works with."""
+    """The resources of one thread."""
 
     world: World
     proxies: BackendProxies

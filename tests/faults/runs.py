@@ -1,4 +1,4 @@
-"""What can follow a disturbed batch."""
+"""The deliveries that can follow a disturbed batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -72,7 +72,7 @@ def _begin(lane: Lane, scenario: Scenario) -> None:
 
 
 def _to_redeliver(records: Sequence[Record], answer: Answer | None) -> list[Record]:
-    """Return what SQS delivers again: what is answered as failed, or all where there was no answer."""
+    """Return the records that SQS delivers again: those answered as failed, or all if there was no answer."""
     return [record for record in records if answer is None or record["messageId"] in answer.failed]
 
 

@@ -110,7 +110,7 @@ def large() -> Scenario:
 
 
 def refused() -> Scenario:
-    """A refused row, so that the statement is tried in halves; an item's newer event stands before its older one."""
+    """A refused row, because of which the statement is split; an item's newer event precedes its older one."""
     it = Scenario(cold=False)
     it.before = [it.event(CREATED, "warm", 1)]
     it.batch = [

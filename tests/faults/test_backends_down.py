@@ -72,7 +72,7 @@ def change(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 def test_without_postgresql_what_is_only_stored_succeeds(
     handle: Handle, aws: Aws, service_environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has to be applied comes back, and is applied then."""
+    """Events that must be applied come back, and are applied then."""
     change(monkeypatch, DATABASE_URL=f"postgresql://nobody@127.0.0.1:{free_port()}/none")
     assert handle() == {"created": "notifications", "deleted": "notifications"}
     assert stored(aws) == 4

@@ -107,7 +107,7 @@ def death_after_applying(requests: list[Request]) -> Fault:
 
 
 def row(way: str, mode: Mode, onward: bool) -> int:
-    """Number the rows of the matrix, so that the sample of each begins at another request."""
+    """Number the rows of the matrix: the sample of each begins at another request."""
     return FAULTS.index((mode, onward)) + 2 * WAYS.index(way)
 
 
@@ -229,7 +229,7 @@ def test_partial_failures_of_every_backend_at_once_fail_the_records_they_concern
 def test_newer_events_in_between_change_nothing(
     matrix: Callable[..., None], positions: Positions, undisturbed: Undisturbed, mode: Mode, onward: bool
 ) -> None:
-    """What was applied before the fault has its fact, though newer events of its item went through meanwhile."""
+    """An event applied before the fault has its fact, though newer events of its item were processed in between."""
 
     def one(lane: Lane, name: str, fault: Fault) -> int:
         overtaken = run(lane, SCENARIOS[name], fault, newer=True)

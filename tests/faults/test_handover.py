@@ -43,7 +43,7 @@ def lane(stack: Stack, migrated_template: str, letters: Letters) -> Iterator[Lan
 
 
 def batch() -> tuple[list[Record], list[Record], list[Record]]:
-    """What is stored before, what has to be rejected and what has to be done."""
+    """The records to store first, those to be rejected, and those to be processed."""
     stored = raw(native(id="stored", itemId="stored"), CREATED)
     malformed = [raw("{", REMINDER | {"n": str(n)}) for n in range(12)]
     conflict = raw(native(id="stored", itemId="stored", userEmail="other@example.com"), CREATED)

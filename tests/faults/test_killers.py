@@ -138,7 +138,7 @@ def test_among_100_records_those_that_kill_hold_up_no_other_for_5_minutes(simula
 
 @pytest.mark.parametrize("kind", ["exit", "memory", "apply"])
 def test_a_batch_with_a_killer_in_it_is_through_after_5_deliveries(simulation: Simulation, kind: str) -> None:
-    """Whatever the place of the killer in it."""
+    """The killer may be anywhere in the batch."""
     simulation.queue = [*(message(f"good-{n}", 0) for n in range(12)), message(f"{kind}-1", 0)]
     simulation.run(until=4 * (VISIBILITY_SECONDS + BATCH_WINDOW_SECONDS))
     assert len(simulation.done) == 12

@@ -17,7 +17,6 @@ from event_service.domain.event import FACT_TYPES, KNOWN_TYPES, notification_id
 from event_service.domain.facts import FactKind, PendingFact, fact_of
 from event_service.handler import lambda_handler
 from event_service.history import __main__ as history
-from event_service.history import show
 from local.api import proxy_event, resources
 from tests.integration.adapters.test_event_history import EXACT, event, store
 from tests.support.aws import Aws, published
@@ -370,6 +369,6 @@ def test_ctrl_c_ends_a_timeline_without_a_traceback(
     def interrupted(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(show, "render", interrupted)
+    monkeypatch.setattr(history, "render", interrupted)
     assert history.main(["reminder", "item-1"]) == 130
     assert capsys.readouterr() == ("", "history: interrupted; run the same command again to resume\n")

@@ -21,8 +21,8 @@ import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from event_service.api import lambda_handler
 from event_service.api.__main__ import main
+from event_service.api.routes import lambda_handler
 from event_service.api.serving import served
 from event_service.api.signing import signed_requests
 from event_service.cli import reason_of
@@ -68,7 +68,7 @@ def opened(running: Gateway) -> Iterator[str]:
 
 @pytest.fixture
 def address(gateway: Gateway, opened: str) -> str:
-    """Where a person opens it."""
+    """The address that a person opens."""
     return opened
 
 

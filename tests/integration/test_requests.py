@@ -1,4 +1,4 @@
-"""What a batch costs, counted on the wire: unlike a timing, a count does not vary."""
+"""The requests of a batch, counted on the wire: unlike a timing, a count does not vary."""
 
 import json
 from collections import Counter
@@ -119,7 +119,7 @@ def test_what_was_just_written_is_read_consistently(
 
 
 def bodies(wire: BackendProxies, operation: str) -> list[dict[str, Any]]:
-    """What was requested of an operation of DynamoDB."""
+    """The bodies of the requests for an operation of DynamoDB."""
     return [json.loads(details.body) for details in details_of(wire, operation)]
 
 

@@ -1,4 +1,4 @@
-"""§5: the sweeper publishes facts that were left behind, also if no batch arrives."""
+"""§5: the sweeper publishes orphaned facts, even if no batch arrives."""
 
 import json
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from tests.support.world import World, captured_logs
 
 
 def sweep(milliseconds_left: int = 20_000) -> tuple[dict[str, float], list[Any]]:
-    """What the function answers, and the lines of its log."""
+    """The response of the function, and the lines of its log."""
     context = SimpleNamespace(get_remaining_time_in_millis=lambda: milliseconds_left)
     with captured_logs() as log:
         answer = lambda_handler({"source": "aws.events"}, context)
@@ -71,7 +71,7 @@ def test_facts_that_cannot_be_published_stay_and_are_logged(world: World) -> Non
 
 
 def test_a_sweep_ends_before_its_time_does(world: World) -> None:
-    """What is left is for the next one; the outbox is still measured."""
+    """The next sweep publishes the rest; the outbox is still measured."""
     leave_behind(world, *[reminder(f"event-{n}", n, "reminder:created", f"R{n}") for n in range(25)])
     age(world, 16)
     answer, _ = sweep(milliseconds_left=6_500)

@@ -1,4 +1,4 @@
-"""What the operator is told: every line of the log with exactly its fields, and every metric."""
+"""Every line of the log, with exactly its fields, and every metric."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -184,7 +184,7 @@ def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeyp
     redelivered = world.invoke([reminder("older 1", 1, CREATED)])
     assert without_age(metrics(redelivered)[0]) == counts(EventsReceived=1, DuplicateEvents=1)
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
-    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "debugged")  # other settings: the telemetry is made anew
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "debugged")  # other settings: new telemetry is made
     logged = [json.loads(line) for line in world.invoke([reminder("older 2", 2, CREATED)]).lines]
     (line,) = [line for line in logged if line.get("message") == "event superseded"]
     assert line.keys() == STANDARD | {"event_id", "event_type"}
@@ -233,7 +233,7 @@ def test_the_age_of_a_batch_is_that_of_its_oldest_event(world: World) -> None:
 
 
 def test_a_fact_of_an_earlier_batch_is_counted_by_the_batch_that_publishes_it(world: World) -> None:
-    """Whatever is published is counted once."""
+    """Every published fact is counted once."""
     leave_behind(world, reminder("c", 1, CREATED))
     world.tables.age_outbox(16)
     blob, stored = metrics(world.invoke([raw(native(id="n", eventType="note:added", itemId="n"))]))

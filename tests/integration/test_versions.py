@@ -93,7 +93,7 @@ def test_the_function_before_the_newest_migration_works_with_it(before: Path, st
 
 
 def test_the_function_works_with_the_schema_before(before: Path, stack: Stack, aws: Aws) -> None:
-    """Whatever order a deployment takes."""
+    """A deployment may update either of them first."""
     works(ROOT, before, stack, aws, "older_schema")
 
 

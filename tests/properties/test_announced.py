@@ -60,7 +60,7 @@ def lane(aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.Monk
 
 @dataclass
 class History:
-    """What has happened to some events, and what the contract makes of it."""
+    """The history of some events, and the facts that the contract expects."""
 
     lane: Lane
     stored: dict[Place, set[Event]] = field(default_factory=lambda: defaultdict(set))

@@ -58,7 +58,7 @@ def test_mutilated_bodies_fail_alone_and_with_a_reason(
         assert line["reason"] not in ("internal", "event_store", "notifications", "notification_topic", "deadline"), (
             line
         )
-    # What was accepted was done for good: delivered again, nothing else fails.
+    # Accepted records were done for good: delivered again, they do not fail.
     assert handle(records, capsys)[0] == failed
 
 

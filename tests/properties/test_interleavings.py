@@ -131,7 +131,7 @@ class Run:
         return f"notification#{found[0] if found else ''}"
 
     def check(self) -> None:
-        """Deliver everything once more, and compare what is stored and published with what the contract requires."""
+        """Deliver everything again, and compare what is stored and published with what the contract requires."""
         for _ in self.deliver(range(len(self.events)), self.lane.relays[0]):
             pass
         decider, told = self.expected.decider, self.expected.facts
@@ -210,7 +210,7 @@ def test_two_deliveries_a_rebuild_and_a_settlement(lane: Lane, history: str) -> 
 
 @pytest.mark.parametrize("history", HISTORIES)
 def test_two_deliveries_and_an_erasure(lane: Lane, history: str) -> None:
-    """What the erasure finds is emptied, and every fact that is due is still published."""
+    """Everything that the erasure finds is emptied, and every fact that is due is still published."""
     for order in some_orders({"A": len(DELIVERY), "B": len(DELIVERY), "E": ERASURE}, 1000 if FULL else 10):
         run = _run(lane, history)
         interleave(order, _deliveries(run, history) | {"E": run.forget()})

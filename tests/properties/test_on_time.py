@@ -33,7 +33,7 @@ COMMIT_TAKES = timedelta(seconds=5)
 DAY = timedelta(hours=24)
 REDELIVERED_AFTER = timedelta(seconds=60)
 
-# What becomes of a delivery. Killed, or without PostgreSQL, the function gets as far as this and the record comes back.
+# The outcomes of a delivery. Killed, or without PostgreSQL, the function gets as far as this and the record comes back.
 Fate = Literal["done", "killed at once", "killed after append", "killed after apply"]
 
 _numbers = itertools.count()
@@ -91,7 +91,7 @@ class Published:
 
 @dataclass
 class Row:
-    """What a notification's row should be: who decides it, and when it is due."""
+    """The expected row of a notification: the deciding event, and when it is due."""
 
     event: Published
     due: datetime | None

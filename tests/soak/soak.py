@@ -23,7 +23,7 @@ _LARGEST_BATCH = 60
 _KILLED_SHARE = 0.45
 _KILL_WITHIN_SECONDS = 0.25
 _BROKEN_SHARE = 0.005
-_MAX_RECEIVE_COUNT = 5  # of a bad record; good ones come back until they are through, so that all can be accounted for
+_MAX_RECEIVE_COUNT = 5  # of a bad record; good ones come back until they are through, and all can be accounted for
 _REPORT_SECONDS = 15
 _INVOCATION_SECONDS = 20
 

@@ -24,7 +24,7 @@ _REMINDER_SHARE = 0.05
 
 @dataclass
 class Stream:
-    """What has been sent so far: events by their id, and the number of repeated deliveries.
+    """Everything sent so far: events by their id, and the number of repeated deliveries.
 
     Also the message ids that end in the dead-letter queue: those of records that are not events (`bad`), and those of
     events whose row PostgreSQL refuses (`refused`).

@@ -1,4 +1,4 @@
-"""Which reminders of a soak the scheduler would have found on time, late or never, in real time."""
+"""Counts the reminders of a soak that the scheduler would have found on time, late or never, in real time."""
 
 import random
 import time
@@ -70,7 +70,7 @@ class Timeliness:
         return {item: (self.found[item][0] - at).total_seconds() for item, at in self.due.items() if item in self.found}
 
     def summary(self) -> list[tuple[str, int]]:
-        """What became of them."""
+        """The number of reminders by outcome."""
         late = [seconds for seconds in self.lateness.values() if seconds]
         return [
             ("reminders whose minute fell within the run", len(self.due)),

@@ -1,1 +1,1 @@
-"""What the tests share: one world, one set of message builders, one kind of proxy, the oracle, and database access."""
+"""Shared by the tests: one world, one set of message builders, one kind of proxy, the oracle, and database access."""

@@ -1,4 +1,4 @@
-"""What the event store holds. All DynamoDB attribute names that several tests rely on are here."""
+"""Reads the items of the event store. All DynamoDB attribute names that several tests rely on are here."""
 
 import gzip
 from collections.abc import Iterator

@@ -102,7 +102,7 @@ class Pausing:
 
 
 class Here(Executor):
-    """Runs what it is given at once, in the caller's thread, so that statements come one after the other."""
+    """Runs each task at once, in the caller's thread: statements come one after the other."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()

@@ -1,4 +1,4 @@
-"""What the contract makes of a sequence of events: a model small enough to be checked by reading.
+"""The result that the contract requires for a sequence of events: a model small enough to be checked by reading.
 
 It knows nothing of the service's code. Events are given in canonical form, already valid; batches in the
 order of delivery. Expected items, rows and facts are plain values to compare the real ones with.

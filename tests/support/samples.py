@@ -15,7 +15,7 @@ ALICE, BOB = ("user-a", "alice@example.com"), ("user-b", "bob@example.com")
 
 
 class Case(NamedTuple):
-    """What a sample leads to; times are of 2026-11-23, and `live` is (user, e-mail, deliverAt, message)."""
+    """The expected result of a sample; times are of 2026-11-23, and `live` is (user, e-mail, deliverAt, message)."""
 
     stream: str
     stored: dict[str, str]  # time of each event in the store: its type

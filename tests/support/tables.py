@@ -64,7 +64,7 @@ class Tables:
         )
 
     def view(self) -> list[Row]:
-        """What the notification-scheduler can read."""
+        """The rows that the notification-scheduler can read."""
         return self.query('SELECT * FROM "notification" ORDER BY "userId", "itemId"')
 
     def outbox(self) -> list[Row]:
@@ -106,7 +106,7 @@ class Tables:
 
     @contextlib.contextmanager
     def without_notifications(self) -> Iterator[None]:
-        """Rename the table of notifications meanwhile, so that nothing can be applied."""
+        """Rename the table of notifications in the meantime: nothing can be applied."""
         self.query("ALTER TABLE notifications RENAME TO notifications_away")
         try:
             yield

@@ -15,7 +15,7 @@ Precedence = tuple[str, int, str, str]
 
 
 def effect(event: Event) -> str:
-    """What an event of a known type does: create, update or delete."""
+    """The effect of an event of a known type: create, update or delete."""
     return event.event_type.partition(":")[2].removesuffix("d")  # the verb of a reminder is in the past tense
 
 
@@ -34,7 +34,7 @@ class Told(NamedTuple):
 
 @dataclass
 class Notification:
-    """What a notification must be, and the facts that subscribers must have got, oldest first."""
+    """The expected notification, and the facts that subscribers must have received, oldest first."""
 
     decider: Event | None = None
     first_seen: str | None = None
@@ -48,7 +48,7 @@ class Notification:
             self.merge([event])
 
     def merge(self, events: Iterable[Event]) -> None:
-        """Merge stored events as a rebuild or an erasure does: nobody is told."""
+        """Merge stored events as a rebuild or an erasure does, without facts."""
         for event in events:
             if self.decider is None or precedence(event) > precedence(self.decider):
                 self.decider = event

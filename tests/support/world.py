@@ -116,7 +116,7 @@ class World:
 
     @contextlib.contextmanager
     def without_topic(self) -> Iterator[None]:
-        """Delete the notification topic meanwhile, so that nothing can be published."""
+        """Delete the notification topic in the meantime: nothing can be published."""
         self.aws.sns.delete_topic(TopicArn=self.aws.topic_arn)
         try:
             yield

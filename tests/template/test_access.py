@@ -1,4 +1,4 @@
-"""Who may do what: roles, policies, and what is closed to others."""
+"""Permissions: roles, policies, and what is closed to others."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What samconfig.toml and the workflow give as parameters is what the template takes."""
+"""samconfig.toml and the workflow give the parameters that the template takes."""
 
 import os
 import re
@@ -63,7 +63,7 @@ def test_an_environment_chooses_its_row_of_the_settings(source: Any, environment
 
 
 def test_production_lacks_nothing_but_an_address_for_alarms(source: Any) -> None:
-    """Which this repository cannot know; development needs nothing."""
+    """The repository cannot know the address; development needs nothing."""
     assert broken_rules(source, overrides("dev")) == set()
     assert broken_rules(source, overrides("prod")) == {"AlarmsOfProductionReachSomebody"}
     assert broken_rules(source, overrides("prod") | {"AlarmEmail": "night@example.com"}) == set()

@@ -1,4 +1,4 @@
-"""What the operator sees: alarms, dashboard, the way of dead letters, and that the code emits what they name."""
+"""The operator's view: alarms, the dashboard, the path of dead letters; the code emits what they name."""
 
 import contextlib
 import io
@@ -111,7 +111,7 @@ def test_the_code_emits_every_metric_of_an_alarm(resources: Any, emitted: dict[M
 
 
 def test_every_metric_is_on_the_dashboard_or_explained(resources: Any, emitted: dict[Metric, Any]) -> None:
-    """Nothing is emitted that nobody looks at."""
+    """Every emitted metric is on the dashboard or in docs/operations.md."""
     shown = {(name, frozenset(dimensions)) for name, dimensions in on_dashboard(resources)}
     assert [each for each in emitted if each not in shown and f"`{each[0]}`" not in OPERATIONS] == []
 
@@ -199,7 +199,7 @@ def test_rejected_records_reach_the_dead_letter_queue(resources: Any) -> None:
 
 
 def test_the_rejected_topic_is_closed_to_others(resources: Any) -> None:
-    """Only this account publishes and subscribes, and nobody in the clear."""
+    """Only this account publishes and subscribes, and only over TLS."""
     allow, clear, foreign = properties(resources, "RejectedTopicPolicy")["PolicyDocument"]["Statement"]
     assert allow["Principal"]["AWS"]["Fn::Sub"].endswith(":iam::${AWS::AccountId}:root")
     assert clear["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}

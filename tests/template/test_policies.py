@@ -1,4 +1,4 @@
-"""What the roles allow is what the functions do: the calls are seen on the wire, at work on real backends."""
+"""The roles allow exactly what the functions do: the calls are recorded on the wire, with real backends."""
 
 import json
 import os
@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from event_service import api, handler, sweeper
+from event_service import handler, sweeper
+from event_service.api import routes as api
 from event_service.config import Settings
 from event_service.deadline import Deadline
 from event_service.errors import Unavailable
@@ -33,7 +34,7 @@ from tests.template.wire import recording
 MASTER, FUNCTION, SCHEDULER = "event_service_master", "event_service", "notification_scheduler"
 MASTER_SECRET = "Database.MasterUserSecret.SecretArn"
 
-# What the roles need although no code of ours calls it: (action, resource) and who does.
+# Permissions for calls that our code does not make: (action, resource), and the caller.
 _LOG = "Lambda writes what the function prints, in a stream for each environment"
 _VPC = "Lambda attaches the function to the VPC, with network interfaces that have no names before they exist"
 _POLLER = "the event source mapping takes and deletes messages in the function's name"
@@ -139,7 +140,7 @@ def rejected_topic(stack: Stack) -> str:
 
 @pytest.fixture
 def names(aws: Aws, rejected_topic: str, secrets: dict[str, str]) -> dict[str, str]:
-    """What the template calls each resource that the functions reach."""
+    """The template's name for each resource that the functions reach."""
     table = {aws.table: "EventStoreTable", f"{aws.table}/index/by-user": "EventStoreTable/index/by-user"}
     return (
         table
@@ -288,7 +289,7 @@ def test_an_asterisk_has_its_reason_beside_it() -> None:
 
 @pytest.mark.parametrize("given", GIVEN)
 def test_nothing_refers_to_what_is_not_made(given: str) -> None:
-    """Whatever the parameters, each resource and output refers to resources that are there."""
+    """With any parameters, each resource and output refers to resources that exist."""
     resolved = deployed(GIVEN[given])
     there = resolved["Resources"].keys() | _parameters()
     for name, part in (resolved["Resources"] | resolved["Outputs"]).items():
@@ -317,7 +318,7 @@ def _parameters() -> set[str]:
     ],
 )
 def test_what_is_made_follows_from_what_is_given(given: str, there: list[str], absent: list[str]) -> None:
-    """What exists already is used."""
+    """Existing resources are used, and no others are made in their place."""
     made = deployed(GIVEN[given])["Resources"].keys()
     assert not set(there) - made
     assert not made & set(absent)

@@ -28,7 +28,7 @@ def test_failed_records_go_to_a_dead_letter_queue_that_outlives_the_stack(resour
 
 
 def test_the_queue_hides_a_record_six_times_as_long_as_the_function_may_take(resources: Any) -> None:
-    """As AWS asks for, so that a record is not delivered again while it is handled."""
+    """AWS asks for this: otherwise a record could be delivered again while it is processed."""
     timeout = properties(resources, "EventServiceFunction")["Timeout"]
     assert properties(resources, "EventQueue")["VisibilityTimeout"] >= 6 * timeout
 
@@ -218,7 +218,7 @@ def test_the_outputs_name_what_others_connect_to(template: Any) -> None:
     ],
 )
 def test_the_environment_is_that_of_the_contract(resources: Any, variable: str, value: Any) -> None:
-    """What is not given is not set."""
+    """Variables without a value are not set."""
     assert properties(resources, "EventServiceFunction")["Environment"]["Variables"][variable] == value
 
 

@@ -1,4 +1,4 @@
-"""What the function asks of AWS, seen on the wire: service, operation and resource of every request."""
+"""Records the requests to AWS on the wire: service, operation and resource of each."""
 
 import json
 import re

@@ -161,7 +161,7 @@ def test_a_proxy_is_used_where_one_is_configured(
     """The customary variables name it, and the hosts to reach without it."""
     for name, value in variables(server).items():
         monkeypatch.setenv(name, value)
-    assert dynamodb(session).query(TableName="t") == {}
+    assert dynamodb(session).scan(TableName="t") == {}
     assert Server.targets == [target]
 
 
@@ -170,11 +170,11 @@ def test_a_proxy_gets_the_credentials_in_its_address(
 ) -> None:
     """They are a header of the request, and are not sent without a proxy."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    dynamodb(session).query(TableName="t")
+    dynamodb(session).scan(TableName="t")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://aws.invalid")
     monkeypatch.setenv("http_proxy", server.replace("http://", "http://me:secret@"))
     monkeypatch.setenv("no_proxy", "")
-    dynamodb(session).query(TableName="t")
+    dynamodb(session).scan(TableName="t")
     assert Server.proxy_authorization == [None, "Basic bWU6c2VjcmV0"]
 
 
@@ -191,12 +191,12 @@ def test_the_server_has_to_have_a_certificate_that_is_trusted(
         Thread(target=running.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{running.server_port}")
         with pytest.raises(NO_RESPONSE, match="CERTIFICATE_VERIFY_FAILED"):
-            dynamodb(session).query(TableName="t")
+            dynamodb(session).scan(TableName="t")
         session.set_config_variable("ca_bundle", str(certificate))
-        assert dynamodb(session).query(TableName="t") == {}
+        assert dynamodb(session).scan(TableName="t") == {}
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://127.0.0.1:{running.server_port}")
         with pytest.raises(NO_RESPONSE, match="IP address mismatch"):
-            dynamodb(session).query(TableName="t")
+            dynamodb(session).scan(TableName="t")
         running.shutdown()
 
 
@@ -247,7 +247,7 @@ def test_expired_credentials_are_refreshed_before_a_request(session: Session, tm
 
 @pytest.mark.parametrize("name", ["B", "data"])
 def test_binary_values_are_sent_and_read_as_base64(session: Session, name: str) -> None:
-    """Whatever the attribute is called."""
+    """The name of the attribute does not matter."""
     answer = {"Responses": {"t": [{name: {"B": "AAE="}, "s": {"S": "x"}}]}}
     aws = Answering(session, 200, json.dumps(answer).encode())
     read = dynamodb(session).batch_get_item(RequestItems={"t": {"Keys": [{"k": {"B": b"\x02"}}]}})

@@ -65,7 +65,7 @@ def test_retention_counts_from_when_the_event_was_recorded() -> None:
 
 
 def test_large_data_is_compressed_and_read_back_exactly() -> None:
-    """What compressing makes no smaller stays text."""
+    """Data that compression does not shrink stays text."""
     large = replace(EVENT, data='{"x":"' + "\u20ac" * 100_000 + '"}')
     item = to_item(large, RECORDED)
     assert item["eventDataEncoding"] == {"S": "gzip"}

@@ -10,10 +10,10 @@ from event_service.codec.json_text import (
     json_object,
     parse_object,
     raw_members,
-    replace_unstorable,
     same_value,
     string_value,
 )
+from event_service.codec.jsonb import replace_unstorable
 from event_service.errors import Rejected
 
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]))

@@ -17,7 +17,7 @@ from tests.support.messages import CREATED, legacy, raw
 
 
 def test_parsing_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What there was no time to read is reported as late, not as wrong, and nothing is sent any more."""
+    """Records that were not read in time are reported as late, not as rejected, and nothing more is sent."""
 
     def slow(record: Any) -> Any:
         time.sleep(0.2)

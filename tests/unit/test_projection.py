@@ -123,7 +123,7 @@ def test_a_message_is_a_native_event_that_the_service_reads_back() -> None:
 
 
 def test_a_fact_too_large_for_sns_goes_out_without_its_data() -> None:
-    """What remains says so; on its return it is recognised."""
+    """The remaining fact says so, and is recognised when it comes back."""
     whole = json.dumps(
         {"id": "n", "notificationData": {"x": "\u20ac" * 100_000}, "deliverAt": None}, ensure_ascii=False
     )
@@ -138,7 +138,7 @@ def test_a_fact_too_large_for_sns_goes_out_without_its_data() -> None:
 
 @pytest.mark.parametrize("character", ["a", "\u20ac", "\U0001f600", "\uffff", "\x7f"])
 def test_whether_a_fact_may_be_truncated_is_known_beforehand(character: str) -> None:
-    """Whatever its characters weigh on the wire: none that is truncated was expected whole."""
+    """No fact that is truncated was expected to fit, however many bytes its characters take."""
     for count in range(40_000, 262_144, 2_000):
         fact = fact_of(change(json.dumps({"notificationData": character * count}, ensure_ascii=False)))
         assert may_be_truncated(fact) or '"truncated":true' not in message_of(fact).body

@@ -1,4 +1,4 @@
-"""Which part of an event is personal data."""
+"""Recognises and removes the personal data in an event."""
 
 import json
 from typing import Any

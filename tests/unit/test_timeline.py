@@ -1,4 +1,4 @@
-"""What an item's events say: its state, and what each of them changed."""
+"""The state of an item, and the changes that each of its events made."""
 
 from typing import Any
 
@@ -159,7 +159,7 @@ def test_a_new_email_address_is_a_change() -> None:
 
 
 def test_a_deleted_item_has_no_fields() -> None:
-    """Whatever data the deletion contains; an item without a state has none either."""
+    """The data in the deletion does not count. An item without a state has no fields either."""
     one, gone = upsert(1, data='{"a": 1}'), delete(2, data='{"a": 1}')
     assert changes(one, gone) == [("a", "1", None)]
     assert changes(gone, one) == changes(None, one) == [("a", None, "1")]

@@ -34,7 +34,7 @@ def test_an_empty_batch_has_no_turn() -> None:
 
 
 def test_every_record_has_exactly_one_turn() -> None:
-    """Whatever the number of deliveries."""
+    """The number of deliveries does not matter."""
     rng = random.Random(1)
     for size in (1, 2, 7, 33, 250):
         records = [record(str(n), rng.randrange(1, 300)) for n in range(size)]

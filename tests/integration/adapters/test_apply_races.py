@@ -15,7 +15,8 @@ from event_service.adapters.notifications import Applied, Notifications, Project
 from event_service.adapters.upkeep import NOTIFICATIONS, empty_row, merge, rows_of
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
-from event_service.domain.event import Event, Precedence, precedence
+from event_service.domain.event import Event
+from event_service.domain.precedence import Precedence, precedence
 from event_service.domain.projection import project
 from event_service.errors import RecordError
 from event_service.merging import _composite
@@ -166,7 +167,7 @@ def test_an_older_event_does_not_replace_what_another_batch_is_applying(
 def test_a_row_that_another_batch_inserts_at_the_same_moment_is_not_taken_for_ones_own(
     database_url: str, connection: Connection, connect: Callable[[], Connection]
 ) -> None:
-    """Nothing of the notification's events is done: not of the first, and not of the newer ones before it."""
+    """None of the notification's events is applied: neither the oldest nor the newer ones."""
     connection.execute("ALTER FUNCTION apply_events(json) SET lock_timeout = '10s'")
     other = hold(connect, event(1, "created"))
     with ThreadPoolExecutor(1) as pool:
@@ -189,7 +190,7 @@ def test_a_fact_that_another_session_acknowledges_does_not_hold_up_its_event(
 
 
 def test_an_event_is_applied_once(database_url: str, connection: Connection) -> None:
-    """Its fact waits until it is acknowledged; then there is nothing left to do."""
+    """Its fact waits until it is acknowledged; then nothing is left to do."""
     assert outcomes(database_url, event(1, "created")) == ["applied:created"]
     assert outcomes(database_url, event(1, "created")) == ["duplicate:created"]
     acknowledge(database_url, event(1, "created"))
@@ -217,7 +218,7 @@ def test_an_event_that_a_rebuild_applied_still_has_its_fact(database_url: str, c
 
 
 def test_an_event_that_a_rebuild_announced_has_no_second_fact(database_url: str, connection: Connection) -> None:
-    """What subscribers were told decides about the kind of the next."""
+    """What subscribers were last told decides the kind of the next fact."""
     merged(connection, event(2), announced=event(2))
     assert outcomes(database_url, event(2)) == ["duplicate"]
     assert outcomes(database_url, event(3, "deleted")) == ["applied:deleted"]

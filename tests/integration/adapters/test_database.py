@@ -101,7 +101,7 @@ def test_a_secret_that_is_not_answered_costs_no_more_than_is_left() -> None:
 
 
 def test_a_connection_that_comes_too_late_is_closed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else would close it, and the server has few."""
+    """Nothing else would close it, and the server has few."""
     real, opened = database_module.connect, []
 
     def connect(*arguments: Any) -> Any:

@@ -150,7 +150,7 @@ def test_the_first_page_of_a_long_history_is_one_request(
     page = history.item_page(EVENT.pk, Span(), limit=100, deadline=LATER)
     assert (len(page.events), client.requests) == (100, ["query"])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert sum(1 for _ in history.item_events("reminder", EVENT.item_id, deadline=LATER)) == 2_000
+    assert sum(1 for _ in history.item_events("reminder", EVENT.item_id, Span(), deadline=LATER)) == 2_000
     assert (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
     )  # KiB; all events together take several times that
@@ -188,12 +188,12 @@ def test_commands_are_among_the_events_of_their_item(
     store(aws, pool, event(60, item_type="notification", event_type="notification:seen"))
 
     def read(**options: Any) -> list[str]:
-        return [each.id for each in history.item_events("reminder", EVENT.item_id, deadline=LATER, **options)]
+        return [each.id for each in history.item_events("reminder", EVENT.item_id, Span(), deadline=LATER, **options)]
 
     assert read() == ["e10", "e20", "e30", "e40", "e50"]
     assert read(newest_first=True, step=1) == ["e50", "e40", "e30", "e20", "e10"]
     client.requests.clear()
-    assert next(history.item_events("parcel", EVENT.item_id, deadline=LATER), None) is None
+    assert next(history.item_events("parcel", EVENT.item_id, Span(), deadline=LATER), None) is None
     assert client.requests == ["query"]  # the service knows no commands for parcels
 
 

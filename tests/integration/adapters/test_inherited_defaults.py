@@ -51,7 +51,7 @@ def reminder(name: str) -> dict[str, Any]:
 
 
 def assert_served(world: World) -> None:
-    """What is delivered is stored and applied as everywhere else."""
+    """Assert that a delivery is stored and applied as everywhere else."""
     world.accept(reminder("one"), raw(native(id="two", itemId="two", eventType="reminder:deleted")))
     world.accept(reminder("one"))
     with psycopg.connect(world.database_url, options=OBSERVER) as observer:

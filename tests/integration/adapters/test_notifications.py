@@ -12,8 +12,9 @@ import pytest
 from event_service.adapters.notifications import Notifications, ProjectedEvent
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
-from event_service.domain.event import KNOWN_TYPES, Event, KnownType, precedence
+from event_service.domain.event import KNOWN_TYPES, Event, KnownType
 from event_service.domain.facts import PendingFact
+from event_service.domain.precedence import precedence
 from event_service.domain.projection import project
 from event_service.errors import RecordError, Unavailable
 from tests.integration.adapters.service_database import database_at
@@ -178,7 +179,7 @@ def test_years_before_1000_keep_their_width(notifications: Notifications) -> Non
 
 
 def test_a_row_that_postgresql_refuses_fails_alone(notifications: Notifications, connection: Connection) -> None:
-    """Whatever the cause, its neighbours are applied."""
+    """Its neighbours are applied, whatever the cause."""
     connection.execute("ALTER TABLE notifications ADD CHECK (item_id <> 'item-7')")
     batch = [event(number, item_id=f"item-{number}") for number in range(20)]
     changes, failures = apply(notifications, *batch)
@@ -190,7 +191,7 @@ def test_a_row_that_postgresql_refuses_fails_alone(notifications: Notifications,
 def test_in_halves_too_the_older_events_of_an_item_come_first(
     notifications: Notifications, connection: Connection
 ) -> None:
-    """Whatever the order in the batch and wherever the refused row stands, each has its fact."""
+    """Each has its fact, whatever the order in the batch and the position of the refused row."""
     connection.execute("ALTER TABLE notifications ADD CHECK (item_id <> 'bad')")
     batch = [event(9), event(5, item_id="bad"), event(6, item_id="other"), event(1)]
     changes, failures = apply(notifications, *batch)

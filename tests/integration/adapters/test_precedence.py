@@ -9,7 +9,8 @@ import pytest
 
 from event_service.codec.instants import Instant
 from event_service.config import DatabaseSettings
-from event_service.domain.event import Effect, Precedence, precedence_of
+from event_service.domain.event import Effect
+from event_service.domain.precedence import Precedence, precedence_of
 from event_service.migrate.schema import migrate
 from local.stack import Stack, create_database
 

@@ -94,7 +94,7 @@ def test_attributes_of_every_type_are_sent_as_they_were_received(letters: Letter
 
 
 def test_a_record_that_cannot_be_published_fails_alone(letters: Letters, pool: ThreadPoolExecutor) -> None:
-    """Whatever its body and attributes are."""
+    """Its body and attributes may be anything."""
     attribute = {"stringValue": "x", "dataType": "String"}
     broken = [
         raw("x") | {"body": None},

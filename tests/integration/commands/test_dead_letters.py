@@ -122,7 +122,7 @@ def test_a_listed_letter_has_what_the_contract_names(letters: Letters, capsys: p
 def test_would_pass_is_what_the_function_says(
     letters: Letters, world: World, capsys: pytest.CaptureFixture[str], record: Record, would_pass: bool
 ) -> None:
-    """Whatever the shape of the letter."""
+    """The list agrees with the function, for letters of any shape."""
     letters.put(record)
     (letter,) = listed(capsys)
     assert letter["wouldPass"] is would_pass
@@ -137,7 +137,7 @@ def test_a_conflict_would_not_pass(letters: Letters, capsys: pytest.CaptureFixtu
 
 
 def test_a_rejection_that_is_not_ours_is_ignored(letters: Letters, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever another program put into the attribute."""
+    """Another program may have put anything into the attribute."""
     for value in ("[]", "?", '{"reason": 5, "sentAt": "soon", "messageId": {}}'):
         letters.put(raw(native(), {"rejection": value}))
     assert [letter["reason"] for letter in listed(capsys)] == [None] * 3
@@ -159,7 +159,7 @@ def test_a_letter_is_shown_by_either_of_its_ids(letters: Letters, capsys: pytest
 
 
 def test_a_redriven_message_is_as_it_was_received(letters: Letters) -> None:
-    """Without the rejection and with the time of first sending, so that its event keeps its identity."""
+    """Only the rejection is gone and the time of first sending added: the event keeps its identity."""
     letters.put(raw(legacy(), REMINDER), rejection=REJECTED)
     assert main(["redrive", "--all", "--yes"]) == 0
     (message,) = letters.received(letters.event_queue_url)

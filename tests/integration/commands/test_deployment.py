@@ -38,7 +38,7 @@ def restricted(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_the_role_calls_the_two_functions(restricted: psycopg.Connection[Any]) -> None:
-    """Which work on tables that it has no right to."""
+    """They work on tables that it has no right to."""
     assert restricted.execute("SELECT * FROM apply_events('[]')").fetchall() == []
     assert restricted.execute("SELECT * FROM acknowledge_facts('[]', 10)").fetchall() == []
 
@@ -95,7 +95,7 @@ def request(kind: str, url: str) -> dict[str, Any]:
 def test_creation_update_and_deletion_are_answered(
     stack: Stack, answers: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second time there is nothing to do; a deletion needs no database."""
+    """The second request finds nothing to do, and a deletion does not need the database."""
     url, taken = answers
     monkeypatch.setenv("DATABASE_URL", create_database(stack, "custom_resource"))
     lambda_handler(request("Create", url), invocation())
@@ -210,7 +210,7 @@ def test_a_deployment_whose_database_stays_away_fails_in_time(
 def test_what_does_not_pass_fails_the_deployment_at_once(
     stack: Stack, answers: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits for a table that is in the way to go."""
+    """It does not wait for somebody to remove the table that is in the way."""
     url, taken = answers
     database = create_database(stack, "at_once_refused")
     with psycopg.connect(database, autocommit=True) as connection:

@@ -19,7 +19,7 @@ from tests.support.tables import execute
 
 LOCK = 0x65767472
 REFUSED = "another rebuild or erasure is running"
-# Who holds an advisory lock, and in which state its session is.
+# The holders of an advisory lock, and the states of their sessions.
 HOLDERS = (
     "SELECT a.pid, a.state FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)"
     " WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database()"

@@ -222,7 +222,7 @@ def test_what_was_just_written_is_read_consistently_and_to_the_last_page(aws: Aw
 
 
 def test_a_rebuild_and_an_erasure_exclude_each_other(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the one had read before the other erased it would come back."""
+    """Otherwise the rebuild could write back what it had read before the erasure."""
     with exclusive_connection(DatabaseSettings(url=url), secrets_client):
         assert main(["--user", "user-a", "--yes"]) == 2
     assert "another rebuild or erasure is running" in capsys.readouterr().err

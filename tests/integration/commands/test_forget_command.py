@@ -1,4 +1,4 @@
-"""What the command `forget` asks, refuses and reports."""
+"""The questions, refusals and reports of the command `forget`."""
 
 import json
 
@@ -32,7 +32,7 @@ def test_without_confirmation_nothing_happens(
 def test_forget_reports_what_is_left(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was not erased is found by reading it back, and fails the command."""
+    """Data that was not erased is found by reading it back, and fails the command."""
     monkeypatch.setattr(module, "_erase_rows", lambda task: task.personal.update(notifications=not task.writes))
     assert main(["--user", "user-a", "--yes"]) == 1
     assert "left: " in capsys.readouterr().out

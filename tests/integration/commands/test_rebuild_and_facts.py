@@ -37,7 +37,7 @@ def append_only(stack: Stack, aws: Aws, records: Sequence[Json]) -> None:
 
 
 def kinds(aws: Aws) -> list[tuple[str, str]]:
-    """What facts say, with the number of the event that caused each."""
+    """The kind of each fact, with the number of the event that caused it."""
     return sorted(
         (fact["causationId"].rpartition("-")[2], fact["eventType"].partition(":")[2]) for fact in stored_facts(aws)
     )
@@ -115,7 +115,7 @@ def test_the_fact_tells_the_notification(aws: Aws, service_environment: dict[str
 def test_an_emptied_table_is_rebuilt_and_nothing_published_again(
     aws: Aws, service_environment: dict[str, str], stack: Stack
 ) -> None:
-    """Whatever comes back, except the fact of the one event that had none yet."""
+    """Redeliveries add nothing but the fact of the one event that had none yet."""
     records = [record("reminder:created", "user", f"item-{number}", number) for number in range(30)]
     deliver(records)
     append_only(stack, aws, [pending := record("reminder:updated", "user", "item-7", 50)])
@@ -163,7 +163,7 @@ def test_an_event_of_the_same_instant_in_another_stream_has_its_fact(
 def test_the_last_of_many_facts_of_one_instant_is_found(
     aws: Aws, service_environment: dict[str, str], stack: Stack
 ) -> None:
-    """The event store orders them by their own ids, not by their causes."""
+    """The event store orders facts by their ids, not by their causes."""
     records = [record("reminder:updated", "user", "item", 1, id=f"id-{number}") for number in range(10, 40)]
     deliver(records[:-2], 1)
     append_only(stack, aws, records[-2:-1])

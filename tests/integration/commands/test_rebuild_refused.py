@@ -17,7 +17,7 @@ from tests.support.aws import Aws
 def test_a_scan_that_is_refused_is_given_up(
     aws: Aws, service_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What another attempt cannot fix is reported at once."""
+    """A failure that another attempt cannot fix is reported at once."""
 
     def refused(client: DynamoDb, **request: Any) -> Any:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "Scan")

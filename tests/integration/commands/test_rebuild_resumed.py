@@ -25,7 +25,7 @@ from tests.support.tables import printed_rows as rows
 
 STORED = 8_000  # several pages of a scan in each of two segments
 
-# What an interrupted rebuild leaves that has scanned for all facts, and for the events of as many of the two segments.
+# An interrupted rebuild has scanned for all facts, and for the events of as many of the two segments.
 HALF_DONE = (
     "INSERT INTO rebuild_progress (target, phase, source, segment, done, events, relation)"
     " SELECT 'notifications', phase, %s, segment, phase = 'facts' OR segment < %s, (phase = 'events')::int,"
@@ -142,7 +142,7 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
 def test_a_rebuild_that_is_stopped_again_and_again_gets_to_its_end(
     mode: list[str], service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also while it has no rows yet, because it still scans for facts, or because there are no known events."""
+    """Even if it has no rows yet, because it still scans for facts or found no known events."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(20)])
     deliver([record("todo:added", "user", f"todo-{number}", number) for number in range(20)])

@@ -19,7 +19,7 @@ class BackendProxies:
     database_url: str = ""
 
     def report(self, problem: str) -> None:
-        """Note an error of a proxy, so that the script's `wait_until_quiet` fails."""
+        """Note an error of a proxy, which makes the script's `wait_until_quiet` fail."""
         self.script.problems.append(problem)
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong: the requests of a delivery are numbered, and a script has a fault for one of them."""
+"""Faults by script: the requests of a delivery are numbered, and a script has a fault for one of them."""
 
 import contextlib
 import select
@@ -17,7 +17,7 @@ _HANG_UP_SECONDS = 20
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to request number `at`, counted from 1.
+    """A fault of request number `at`, counted from 1.
 
     `onward`: it happens to all later requests of that backend, too; `everywhere`: and to those of the other backends.
     """
