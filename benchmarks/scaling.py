@@ -138,7 +138,7 @@ def steady_state(
     """Return the mean batch of an event source mapping, and the seconds it is collected for.
 
     Each process collects until its batch is full or the window ends, invokes the function and waits for the answer;
-    events go to the processes that collect. Larger batches keep fewer processes busy, so that more collect and each
+    events go to the processes that collect. Larger batches keep fewer processes busy: more collect, and each
     gets less: the batch is where both agree.
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
     """

@@ -164,7 +164,7 @@ def running_postgres(directory: Path, access: str = "host all all 127.0.0.1/32 t
 
     def control(*arguments: str) -> None:
         command = ("-w", "-D", str(directory), "-l", str(directory / "log"), "-o", options, *arguments)
-        # In a separate session, so that Ctrl-C reaches only us.
+        # In a separate session: Ctrl-C reaches only us.
         pgexec("pg_ctl", command, bin_path=server.bin_path, user=server.system_user, start_new_session=True)
 
     with contextlib.ExitStack() as stop:
@@ -212,7 +212,7 @@ def _emulator(directory: Path) -> Iterator[str]:
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # In a separate session, so that Ctrl-C reaches only us, and we stop everything in order.
+                # In a separate session: Ctrl-C reaches only us, and we stop everything in order.
                 start_new_session=True,
             )
             stop.callback(_end, process)

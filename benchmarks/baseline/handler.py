@@ -1,6 +1,6 @@
 """The baseline: the same job, record by record, as Powertools documents it.
 
-Validation, projection and facts are the service's own code, so that only the processing differs. The batch utility:
+Validation, projection and facts are the service's own code: only the processing differs. The batch utility:
 https://docs.aws.amazon.com/powertools/python/latest/utilities/batch/; against duplicates:
 https://docs.aws.amazon.com/powertools/python/latest/utilities/idempotency/
 """

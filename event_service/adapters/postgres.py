@@ -154,7 +154,7 @@ class Database:
         self._connection: TimeLimitedConnection | None = None
 
     def query(self, statement: str, parameters: Sequence[Any], deadline: Deadline) -> list[tuple[Any, ...]]:
-        """Run one statement and return its rows; once more, on a new connection, if the kept one was dead.
+        """Run one statement and return its rows; if the kept connection was dead, run it again on a new one.
 
         Raises:
             Unavailable: PostgreSQL cannot be reached, did not answer in time, or refused the statement for a reason
