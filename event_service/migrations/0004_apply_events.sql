@@ -6,7 +6,7 @@ AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 --
 --   status  applied; superseded (a later event had decided the row); duplicate (applied before); locked (another session
 --           holds the row: nothing was done, try again)
---   late    by how many seconds a rescued notification is due after its deliver_at, otherwise null
+--   late    if applied, by how many seconds a rescued notification is due after its deliver_at, otherwise null
 --   kind    and the columns after it: the event's fact that waits in the outbox, from this call or from an earlier one
 --           whose caller did not publish it; null if none does
 --
