@@ -112,8 +112,8 @@ BEGIN
             ELSIF fact_kind IS NOT NULL THEN
                 -- A rebuild or an erasure had applied the event, without a fact.
                 UPDATE notifications AS n
-                SET announced = event.precedence, created_at = first_seen, due_at = coalesce(rescue, n.due_at),
-                    queried_at = queried, query_missed = n.query_missed AND rescue IS NULL
+                SET announced = event.precedence, due_at = coalesce(rescue, n.due_at),
+                    query_missed = n.query_missed AND rescue IS NULL
                 WHERE n.id = event.id;
             ELSIF first_seen < old.created_at THEN
                 UPDATE notifications AS n SET created_at = first_seen WHERE n.id = event.id;
@@ -122,7 +122,6 @@ BEGIN
 
         IF outcome = 'locked' THEN
             locked_id := event.id;
-            rescue := NULL;
         ELSE
             outcome := CASE WHEN is_newer OR fact_kind IS NOT NULL THEN 'applied'
                             WHEN event.precedence < old.decided_by THEN 'superseded' ELSE 'duplicate' END;

@@ -9,7 +9,7 @@ import pytest
 
 from event_service import sweeper
 from tests.contract.interrupted import leave_behind, reminder
-from tests.support.messages import CREATED, NOTE, UPDATED, Record, legacy, native, raw, reminder_data
+from tests.support.messages import CREATED, DELETED, NOTE, UPDATED, Record, legacy, native, raw, reminder_data
 from tests.support.world import Answer, World, captured_logs
 
 # What Powertools adds to every line, see
@@ -127,12 +127,13 @@ def test_an_orphaned_fact_that_does_not_get_out_has_one_line(world: World) -> No
     assert without_age(metrics(answer)[0]) == counts(EventsReceived=1, EventsStored=1)
 
 
-def late_reminder(item: str = "item-1", seconds: int = 30) -> Record:
+def late_reminder(item: str = "item-1", seconds: int = 30, event_type: str = CREATED) -> Record:
     """A reminder published an hour ago that is due in `seconds`, after the scheduler's last query for it."""
     now = datetime.now(UTC)
     data = reminder_data(date=(now + timedelta(seconds=seconds)).isoformat())
     occurred_at = (now - timedelta(hours=1)).isoformat()
-    return raw(native(id="late", itemId=item, occurredAt=occurred_at, eventData=data), sent=occurred_at)
+    event = native(id="late", eventType=event_type, itemId=item, occurredAt=occurred_at, eventData=data)
+    return raw(event, sent=occurred_at)
 
 
 def test_a_notification_that_the_service_delays_has_one_line_and_two_metrics(world: World) -> None:
@@ -166,8 +167,9 @@ def test_a_delay_is_reported_although_the_function_died_before_it_could(world: W
 
 
 def test_the_lateness_of_a_batch_is_that_of_its_latest_notification(world: World) -> None:
-    """Each counts."""
-    blob, *_ = metrics(world.invoke([late_reminder("a", 30), late_reminder("b", -600), late_reminder("c", 20)]))
+    """Each counts, but not a deletion: it makes nothing due."""
+    batch = [late_reminder("a", 30), late_reminder("b", -600), late_reminder("c", 20), late_reminder("d", 30, DELETED)]
+    blob, *_ = metrics(world.invoke(batch))
     assert blob["NotificationsLate"] == 3
     assert blob["NotificationLateness"] == max(
         (row["due_at"] - row["deliver_at"]).total_seconds() for row in world.rows().values()

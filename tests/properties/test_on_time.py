@@ -333,6 +333,16 @@ MERGED_THEN_RESCUED = History(
     ],
     rebuilds=[63.0],
 )
+# The query that found the rescued version counts, whether its row was new or not.
+RESCUED_THEN_REPLACED = History(
+    [
+        Version("a", 0, 120, ((61.0, "done"),)),
+        Version("a", 90, 180, ((61.0, "done"),)),
+        Version("b", 0, 600, ((0.2, "done"),)),
+        Version("b", 20, 120, ((61.0, "done"),)),
+        Version("b", 90, 180, ((61.0, "done"),)),
+    ]
+)
 DELETED_WITH_A_DATE = History(
     [
         Version("a", 0, 120, ((0.2, "done"),)),
@@ -376,6 +386,7 @@ def _in_time(history: History, run: Run) -> list[Published]:
 @example(FOUND_THEN_REPLACED)
 @example(FOUND_THEN_MERGED)
 @example(MERGED_THEN_RESCUED)
+@example(RESCUED_THEN_REPLACED)
 @example(DELETED_WITH_A_DATE)
 @example(History([Version("a", 0, 150.5, ((0.2, "done"),)), Version("a", 20, 120, ((90.0, "done"),))]))
 def test_what_was_published_in_time_is_forwarded_late_rather_than_never_and_once(

@@ -94,6 +94,7 @@ def test_a_life_of_a_reminder_has_a_fact_for_each_change(notifications: Notifica
     assert connection.execute('SELECT count(*) FROM "notification"').fetchone() == (0,)
     assert len(rows(connection)) == 1
     assert kinds(notifications, event(4)) == ["04 created"]
+    assert connection.execute('SELECT count(*) FROM "notification"').fetchone() == (1,)
 
 
 def test_events_of_one_item_in_one_batch_are_applied_oldest_first(notifications: Notifications) -> None:

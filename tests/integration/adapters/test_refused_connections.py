@@ -172,7 +172,7 @@ def test_the_functions_log_has_the_reason(
     for name, value in function_environment(stack, aws, url).items():
         monkeypatch.setenv(name, value)
     records = json.loads(INPUT.read_text())["Records"]
-    answer = World(aws, url).invoke(records, milliseconds_left=1500)
+    answer = World(aws, url).invoke(records, milliseconds_left=3000)
     (entry,) = answer.entries(records[0])
     assert entry["reason"] == "notifications"
     assert "password authentication failed" in entry["error"]
