@@ -12,7 +12,7 @@ from event_service.adapters.topics import Topic
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, EventKey
 from event_service.domain.facts import PendingFact, fact_of, may_be_truncated
-from event_service.errors import RecordError
+from event_service.errors import RecordError, internal_error
 
 ORPHANED_FACTS_AT_ONCE: Final = 10  # one request to SNS; the next are claimed when these are out
 _SECONDS_TO_PUBLISH_THEM: Final = 2
@@ -42,28 +42,34 @@ def publish(pending: Sequence[PendingFact], relayed: Relayed, relay: Relay, dead
     """Store facts and publish them, side by side, each unless an earlier attempt has done it; return the failures."""
     if not pending:
         return {}
-    facts = {fact.key: fact_of(fact) for fact in pending}
+    facts: dict[EventKey, Event] = {}
+    failures: Failures = {}
+    for fact in pending:
+        try:
+            facts[fact.key] = fact_of(fact)
+        except Exception as exc:  # noqa: BLE001  # of one fact, not of the others
+            failures[fact.key] = internal_error(exc)
     to_store = {key: fact for key, fact in facts.items() if key not in relayed.stored}
     to_publish = {key: fact for key, fact in facts.items() if key not in relayed.published}
 
     def store() -> Failures:
         outcomes = in_halves([*to_store.values()], lambda chosen: relay.event_store.append(chosen, deadline), deadline)
-        failures = _failures(to_store, outcomes)
-        relayed.stored.update(to_store.keys() - failures.keys())
-        return failures
+        unstored = _failures(to_store, outcomes)
+        relayed.stored.update(to_store.keys() - unstored.keys())
+        return unstored
 
     def send(chosen: Mapping[EventKey, Event]) -> Failures:
         outcomes = in_halves([*chosen.values()], lambda some: relay.topic.publish(some, deadline), deadline)
-        failures = _failures(chosen, outcomes)
-        relayed.published.update(chosen.keys() - failures.keys())
-        return failures
+        unpublished = _failures(chosen, outcomes)
+        relayed.published.update(chosen.keys() - unpublished.keys())
+        return unpublished
 
     if any(map(may_be_truncated, to_publish.values())):
         # Published without its data, a fact may come back through the queue: the whole one has to be stored by then.
-        failures = store()
+        failures |= store()
         return failures | send({key: fact for key, fact in to_publish.items() if key not in failures})
     sending = relay.background.submit(send, to_publish)
-    return store() | sending.result()
+    return failures | store() | sending.result()
 
 
 def _failures(keys: Iterable[EventKey], outcomes: Sequence[object]) -> Failures:

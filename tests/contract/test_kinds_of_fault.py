@@ -1,5 +1,6 @@
 """Kinds of faults in real messages, each with several inputs: what is accepted, or which field is rejected."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -349,3 +350,29 @@ def test_an_exception_of_any_class_fails_one_record_only(
     assert entry["reason"] == "internal"
     assert type(error).__name__ in entry["error"]
     assert [row["item_id"] for row in world.rows().values()] == ["good"]
+
+
+@pytest.mark.parametrize("step", [
+    "event_service.steps.parse.check_size",
+    "event_service.adapters.event_store.to_item",
+    "event_service.adapters.notifications._request",
+    "event_service.steps.relay.fact_of",
+    "event_service.adapters.topics._fact_message",
+])  # fmt: skip
+def test_an_exception_at_any_step_fails_one_record_only(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The other record's fact is published."""
+    module, _, name = step.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+
+    def failing(subject: Any, *others: Any) -> Any:
+        if "evil" in repr(subject):
+            raise LookupError
+        return original(subject, *others)
+
+    monkeypatch.setattr(step, failing)
+    good, bad = raw(native(id="good", itemId="good")), raw(native(id="evil", itemId="evil"))
+    answer = world.invoke([bad, good])
+    assert answer.failed == {bad["messageId"]}
+    assert [fact.body["causationId"] for fact in world.published()] == ["good"]

@@ -125,7 +125,7 @@ class Expected:
         if row is not None and not again and event <= row.event:
             return
         rescue = self._rescue(event, now)
-        if again and row is not None and row.live_since <= event.query:
+        if rescue is not None and again and row is not None and row.live_since <= event.query:
             rescue = None  # a rebuild had applied it in time
         if rescue is not None:
             self.rescued.add(event)
