@@ -110,6 +110,19 @@ def test_a_record_that_cannot_be_published_fails_alone(letters: Letters, pool: T
     assert [message["Body"] for message in letters.received()] == ["good"]
 
 
+def test_a_record_may_have_exactly_256_kib(letters: Letters, pool: ThreadPoolExecutor) -> None:
+    """Of UTF-8: the body, and the names, types and values of the attributes, `rejection` among them."""
+    attributes = {
+        "wört": {"stringValue": "ü", "dataType": "String.name"},
+        "icon": {"binaryValue": "AP8=", "dataType": "Binary.gif"},
+    }
+    others = len("wörtüString.name".encode()) + len("iconBinary.gif") + 2 + len('rejectionString{"reason":"not_json"}')
+    largest = 256 * 1024 - others
+    records = [raw("x" * length) | {"messageAttributes": attributes} for length in (largest, largest + 1)]
+    outcomes = send(Client(), letters.topic_arn, pool, *records)
+    assert [outcome and str(outcome) for outcome in outcomes] == [None, "the record is larger than 262,144 bytes"]
+
+
 TRANSIENT = [
     ProtocolError("connection closed"),
     ClientError({"Error": {"Code": "Throttling"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "PublishBatch"),  # type: ignore[typeddict-item]
