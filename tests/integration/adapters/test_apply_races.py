@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -76,6 +76,11 @@ def acknowledge(url: str, *events: Event, claims: int = 0) -> list[str]:
 
 def merged(connection: Any, deciding: Event, first_seen: Event | None = None, announced: Event | None = None) -> None:
     """Merge an event as a rebuild does."""
+    assert merge(connection, NOTIFICATIONS, [merge_request(deciding, first_seen, announced)]) == []
+
+
+def merge_request(deciding: Event, first_seen: Event | None = None, announced: Event | None = None) -> str:
+    """What merges an event."""
     known = deciding.known_type
     assert known is not None
     place: Precedence | None = None
@@ -91,8 +96,7 @@ def merged(connection: Any, deciding: Event, first_seen: Event | None = None, an
         "announced": _composite(place),
         "notification": project(deciding, known),
     }
-    request = "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
-    assert merge(connection, NOTIFICATIONS, [request]) == []
+    return "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
 
 
 def row(connection: Connection) -> tuple[Any, ...]:
@@ -394,6 +398,22 @@ def test_rows_are_inserted_in_one_order_whatever_the_order_of_the_events(
         other.commit()
         other.close()
         assert applying.result() == ["superseded", "locked"]
+
+
+def test_rows_are_merged_in_the_same_order(
+    database_url: str, connection: Connection, connect: Callable[[], Connection]
+) -> None:
+    """A page that waits for a row holds none that comes after it: two workers never wait for each other."""
+    other = hold(connect, event(1, "created", "b"))
+    page = [merge_request(event(1, "created", item)) for item in "cb"]
+    with connect() as rebuilding, ThreadPoolExecutor(1) as pool:
+        rebuilding.autocommit = True
+        merging = pool.submit(merge, cast("Any", rebuilding), NOTIFICATIONS, page)
+        await_lock(connection)
+        assert outcomes(database_url, event(2, "created", "c")) == ["applied:created"]
+        other.commit()
+        other.close()
+        assert merging.result() == []
 
 
 def test_facts_are_acknowledged_in_one_order(
