@@ -112,16 +112,12 @@ class EventStore:
             deadline=deadline,
         )
 
-    def _read_batch(self, keys: Sequence[EventKey]) -> list[Item | Unavailable | None]:
-        """Read up to 100 items, None if there is none; what does not fit the answer is for another attempt."""
+    def _read_batch(self, keys: Sequence[EventKey]) -> list[Item | None]:
+        """Read up to 100 items; None if there is none, or if DynamoDB left it unprocessed."""
         # Consistent, because what is compared was written a moment ago, perhaps by another delivery.
         request = {"Keys": [key_of(*key) for key in keys], "ConsistentRead": True}
         answer = self.client.batch_get_item(RequestItems={self.table: request})
-        items: dict[EventKey, Item | Unavailable] = {
-            event_key(item): item for item in answer.get("Responses", {}).get(self.table, [])
-        }
-        for key in answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", []):
-            items[event_key(key)] = Unavailable("event_store", "left an item unread", retryable=True)
+        items = {event_key(item): item for item in answer.get("Responses", {}).get(self.table, [])}
         return [items.get(key) for key in keys]
 
 
@@ -129,8 +125,8 @@ def _duplicate(event: Event, item: Item | RecordError | None) -> Appended | Reco
     """Compare an event with the item that has its key."""
     if isinstance(item, RecordError):
         return item
-    if item is None:  # it has expired since
-        return Unavailable("event_store", "lost a duplicate before it was read", retryable=True)
+    if item is None:  # left unread, or expired since
+        return Unavailable("event_store", "did not return a duplicate", retryable=True)
     try:
         if is_forgotten(item):
             # The item of a fact is not an event that could be applied.

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from event_service.errors import RecordError
+from event_service.adapters.notifications import Notifications
+from event_service.errors import RecordError, Unavailable
 from event_service.migrate.role import grant
 from event_service.sweeper import lambda_handler
 from local.stack import Stack
@@ -83,6 +84,28 @@ def test_the_sweeper_fails_if_the_database_is_down(world: World, monkeypatch: py
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     with pytest.raises(RecordError):
         sweep(milliseconds_left=7_000)
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_what_may_pass_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch, retryable: bool) -> None:
+    """Within the invocation; anything else fails it at once."""
+    leave_behind(world, reminder("event-1", 1, "reminder:created"))
+    age(world, 16)
+    failures = [Unavailable("notifications", "for a moment", retryable=retryable)] * 2
+    acknowledge = Notifications.acknowledge
+
+    def failing(*given: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return acknowledge(*given)
+
+    monkeypatch.setattr(Notifications, "acknowledge", failing)
+    if retryable:
+        assert sweep()[0]["published"] == 1
+    else:
+        with pytest.raises(Unavailable):
+            sweep()
+        assert len(failures) == 1
 
 
 def test_the_functions_role_may_measure_the_outbox_and_not_read_it(stack: Stack, database_url: str) -> None:

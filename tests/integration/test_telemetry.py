@@ -1,6 +1,7 @@
 """Every line of the log, with exactly its fields, and every metric."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,10 @@ from typing import Any
 import pytest
 
 from event_service import sweeper
+from event_service.adapters.topics import Topic
+from event_service.deadline import Deadline
+from event_service.domain.event import Event
+from event_service.errors import RecordError, Unavailable
 from tests.contract.interrupted import leave_behind, reminder
 from tests.support.messages import CREATED, DELETED, NOTE, UPDATED, Record, legacy, native, raw, reminder_data
 from tests.support.world import Answer, World, captured_logs
@@ -175,6 +180,21 @@ def test_the_lateness_of_a_batch_is_that_of_its_latest_notification(world: World
         (row["due_at"] - row["deliver_at"]).total_seconds() for row in world.rows().values()
     )
     assert blob["NotificationLateness"] > 600
+
+
+def test_what_takes_two_attempts_is_counted_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first attempt has achieved stays: the second finds the event stored, and its notification applied."""
+    failures = [Unavailable("notification_topic", "for a moment", retryable=True)]
+    publish = Topic.publish
+
+    def failing(topic: Topic, facts: Sequence[Event], deadline: Deadline) -> list[RecordError | None]:
+        return [failures.pop()] if failures else publish(topic, facts, deadline)
+
+    monkeypatch.setattr(Topic, "publish", failing)
+    blob, *_ = metrics(world.invoke([late_reminder()]))
+    assert failures == []
+    assert blob.pop("NotificationLateness") > 0
+    assert without_age(blob) == counts(EventsReceived=1, EventsStored=1, FactsPublished=1, NotificationsLate=1)
 
 
 def test_a_superseded_event_has_a_line_for_those_who_debug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from event_service.domain.envelope import open_envelope
-from event_service.domain.event import Event
+from event_service.domain.event import Event, notification_id
 from event_service.domain.formats import read_event
 from event_service.errors import Rejected
 from event_service.steps.parse import parse
@@ -209,3 +209,19 @@ def test_a_record_that_brings_out_a_bug_fails_alone(monkeypatch: pytest.MonkeyPa
     assert entry.error.reason == "internal"
     assert str(entry.error).startswith("KeyError at test_formats.py:")
     assert "alice" not in str(entry.error)
+
+
+def test_an_event_is_a_fact_if_its_data_and_its_id_are_those_of_a_notification() -> None:
+    """Another producer's event of the same type keeps its user, which a fact has in its data only."""
+    data = {"userId": "user-a", "itemType": "reminder", "itemId": "item-1"}
+    id_ = notification_id("user-a", "reminder", "item-1")
+    fact = native(eventType="notification:created", itemId=id_, eventData=data)
+    assert read(raw(fact)).is_fact
+    for changes in ({"userId": "other"}, {"itemType": "invoice"}, {"itemId": "item-2"}):
+        assert not read(raw(fact | {"eventData": data | changes})).is_fact
+
+
+def test_an_event_whose_envelope_has_no_usable_time_was_published_when_it_was_sent() -> None:
+    """If it has its own time, it is accepted; whether the service is late with it depends on this."""
+    envelope = open_envelope(wrapped(native(), Timestamp="soon"))
+    assert envelope.published_at_or_none() == "2026-11-23T12:10:00.000000Z"

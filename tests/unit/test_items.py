@@ -127,6 +127,13 @@ def test_what_does_not_fit_an_item_is_rejected(event: Event, field: str) -> None
         check_size(event, None)
 
 
+def test_an_event_whose_fact_does_not_fit_an_item_is_rejected() -> None:
+    """The fact's data is larger than the event's."""
+    check_size(EVENT, None)
+    with pytest.raises(Rejected, match=r"^eventData: .*409,600 bytes"):
+        check_size(EVENT, f'{{"id":1,"notificationData":{noise(1_000_000)}}}')
+
+
 def test_an_event_whose_fact_cannot_be_published_is_rejected() -> None:
     """Even without its data, a fact has the e-mail address."""
     event = replace(EVENT, user_email="x" * 300_000)

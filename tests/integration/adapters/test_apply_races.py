@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -77,6 +77,11 @@ def acknowledge(url: str, *events: Event, claims: int = 0) -> list[str]:
 
 def merged(connection: Any, deciding: Event, first_seen: Event | None = None, announced: Event | None = None) -> None:
     """Merge an event as a rebuild does."""
+    assert merge(connection, NOTIFICATIONS, [merge_request(deciding, first_seen, announced)]) == []
+
+
+def merge_request(deciding: Event, first_seen: Event | None = None, announced: Event | None = None) -> str:
+    """What merges an event."""
     known = deciding.known_type
     assert known is not None
     place: Precedence | None = None
@@ -92,8 +97,7 @@ def merged(connection: Any, deciding: Event, first_seen: Event | None = None, an
         "announced": _composite(place),
         "notification": project(deciding, known),
     }
-    request = "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
-    assert merge(connection, NOTIFICATIONS, [request]) == []
+    return "{" + ",".join(f'"{name}":{value}' for name, value in members.items()) + "}"
 
 
 def row(connection: Connection) -> tuple[Any, ...]:
@@ -271,7 +275,7 @@ def test_orphaned_facts_are_claimed_by_one_invocation_and_again_after_a_while(
     batch = [event(1, "created"), event(2), event(3), event(4), event(5)]
     outcomes(database_url, *batch)
     age = "UPDATE outbox SET committed_at = now() - %s * interval '1 minute' WHERE event_sk = %s"
-    for minutes, each in zip((18, 19, 14, 17, 16), batch, strict=True):
+    for minutes, each in zip((180, 190, 14, 17, 16), batch, strict=True):
         connection.execute(age, (minutes, each.sk))
     outcomes(database_url, event(5))  # its redelivery publishes it
     with connect() as other:
@@ -312,6 +316,25 @@ def test_a_merge_replaces_what_the_same_event_had_made(connection: Connection) -
     merged(connection, event(2, message="secret"), announced=event(2))
     merged(connection, event(2, message="left"))
     assert row(connection) == ("event-2", "event-2", 2, "left")
+
+
+def test_a_merge_of_the_deciding_event_changes_when_it_is_due_only_if_its_time_was_wrong(
+    database_url: str, connection: Connection
+) -> None:
+    """A rescue stays, and so does what the scheduler has missed; a damaged row is mended."""
+    outcomes(database_url, event(2))
+    due = "SELECT deliver_at, due_at, query_missed FROM notifications"
+    ((deliver_at, *_),) = connection.execute(due).fetchall()
+    rescued = connection.execute(
+        "UPDATE notifications SET due_at = due_at + interval '2 minutes', query_missed = true"
+        " RETURNING deliver_at, due_at, query_missed"
+    ).fetchall()
+    merged(connection, event(2, message="left"))
+    assert row(connection)[-1] == "left"
+    assert connection.execute(due).fetchall() == rescued
+    connection.execute("UPDATE notifications SET deliver_at = deliver_at + interval '1 day'")
+    merged(connection, event(2, message="left"))
+    assert connection.execute(due).fetchall() == [(deliver_at, deliver_at, True)]
 
 
 def test_a_merge_waits_for_a_batch_and_does_not_undo_it(
@@ -376,3 +399,50 @@ def test_rows_are_inserted_in_one_order_whatever_the_order_of_the_events(
         other.commit()
         other.close()
         assert applying.result() == ["superseded", "locked"]
+
+
+def test_rows_are_merged_in_the_same_order(
+    database_url: str, connection: Connection, connect: Callable[[], Connection]
+) -> None:
+    """A page that waits for a row holds none that comes after it: two workers never wait for each other."""
+    other = hold(connect, event(1, "created", "b"))
+    page = [merge_request(event(1, "created", item)) for item in "cb"]
+    with connect() as rebuilding, ThreadPoolExecutor(1) as pool:
+        rebuilding.autocommit = True
+        merging = pool.submit(merge, cast("Any", rebuilding), NOTIFICATIONS, page)
+        await_lock(connection)
+        assert outcomes(database_url, event(2, "created", "c")) == ["applied:created"]
+        other.commit()
+        other.close()
+        assert merging.result() == []
+
+
+def test_facts_are_acknowledged_in_one_order(
+    database_url: str, connection: Connection, connect: Callable[[], Connection]
+) -> None:
+    """A batch that waits for a fact holds none that comes after it: two batches never wait for each other."""
+    connection.execute("ALTER FUNCTION acknowledge_facts(json, integer) SET lock_timeout = '10s'")
+    later, earlier = event(1, "created", "b"), event(1, "created", "a")
+    outcomes(database_url, later)
+    outcomes(database_url, earlier)
+    lock = "SELECT FROM outbox WHERE event_pk = %s FOR UPDATE NOWAIT"
+    with ThreadPoolExecutor(1) as pool:
+        with connect() as other:
+            other.execute(lock, (earlier.pk,))
+            acknowledging = pool.submit(acknowledge, database_url, later, earlier)
+            await_lock(connection)
+            connection.execute(lock, (later.pk,))
+        acknowledging.result()
+    assert waiting(connection) == []
+
+
+def test_an_acknowledgement_does_not_wait_long_for_a_locked_fact(
+    database_url: str, connect: Callable[[], Connection]
+) -> None:
+    """It may be tried again, on the same connection."""
+    outcomes(database_url, event(1, "created"))
+    with connect() as other:
+        other.execute("SELECT FROM outbox FOR UPDATE")
+        with pytest.raises(RecordError, match="a lock is held by another session") as caught:
+            acknowledge(database_url, event(1, "created"))
+    assert caught.value.retryable

@@ -179,6 +179,14 @@ def test_a_refused_statement_fails_alone(aws: Aws, pool: ThreadPoolExecutor) -> 
     assert client.requests == ["batch_execute_statement"]
 
 
+@pytest.mark.parametrize("code", ["DuplicateItem", "ConditionalCheckFailed"])
+def test_a_key_that_is_taken_is_a_duplicate_by_either_code(aws: Aws, pool: ThreadPoolExecutor, code: str) -> None:
+    """AWS documents both for a condition that fails; the emulator sends the first."""
+    client = Faulty(lean_client(), batch_execute_statement=lambda _: {"Responses": [{"Error": {"Code": code}}]})
+    append(EventStore(lean_client(), aws.table, pool), EVENT)
+    assert append(EventStore(client, aws.table, pool), EVENT) == ["duplicate"]
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_an_unread_duplicate_is_not_taken_for_one(aws: Aws, pool: ThreadPoolExecutor, listed: bool) -> None:
     """Without the stored payload it cannot be compared: another attempt reads it, listed as unread or not."""

@@ -1,4 +1,5 @@
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -110,6 +111,19 @@ def test_a_record_that_cannot_be_published_fails_alone(letters: Letters, pool: T
     assert [message["Body"] for message in letters.received()] == ["good"]
 
 
+def test_a_record_may_have_exactly_256_kib(letters: Letters, pool: ThreadPoolExecutor) -> None:
+    """Of UTF-8: the body, and the names, types and values of the attributes, `rejection` among them."""
+    attributes = {
+        "wört": {"stringValue": "ü", "dataType": "String.name"},
+        "icon": {"binaryValue": "AP8=", "dataType": "Binary.gif"},
+    }
+    others = len("wörtüString.name".encode()) + len("iconBinary.gif") + 2 + len('rejectionString{"reason":"not_json"}')
+    largest = 256 * 1024 - others
+    records = [raw("x" * length) | {"messageAttributes": attributes} for length in (largest, largest + 1)]
+    outcomes = send(Client(), letters.topic_arn, pool, *records)
+    assert [outcome and str(outcome) for outcome in outcomes] == [None, "the record is larger than 262,144 bytes"]
+
+
 TRANSIENT = [
     ProtocolError("connection closed"),
     ClientError({"Error": {"Code": "Throttling"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "PublishBatch"),  # type: ignore[typeddict-item]
@@ -151,6 +165,25 @@ def test_a_topic_that_stays_down_is_given_up_sooner_by_the_next_batch(
     deadline = Deadline.after(20)
     process([raw(MALFORMED), raw(native())], backends, deadline)
     assert deadline.remaining() > 15
+
+
+def test_a_topic_that_failed_and_then_does_not_answer_is_reported_with_its_failure(
+    world: World, letters: Letters, pool: ThreadPoolExecutor
+) -> None:
+    """That time ran out is only the consequence; the batch ends in time."""
+    errors = [ProtocolError("connection closed")]
+
+    def publish_batch(**_: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        time.sleep(1.5)
+
+    backends = _backends(SimpleNamespace(publish_batch=publish_batch), letters, pool)
+    started = time.monotonic()
+    (outcome,) = process([raw(MALFORMED)], backends, Deadline.after(1)).outcomes
+    assert time.monotonic() - started < 1.4
+    assert outcome.handover_error is not None
+    assert outcome.handover_error.reason == "rejected_topic"
 
 
 def test_a_batch_without_rejections_does_not_use_the_topic(

@@ -106,14 +106,17 @@ def test_a_failed_entry_fails_alone(pool: ThreadPoolExecutor) -> None:
     assert topic.requests == [3]
 
 
-def test_an_entry_that_failed_for_a_moment_can_be_tried_again(pool: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize(("code", "blamed"), [("InternalError", False), ("SomethingNew", False), ("Throttled", True)])
+def test_an_entry_that_failed_for_a_moment_can_be_tried_again(
+    pool: ThreadPoolExecutor, code: str, blamed: bool
+) -> None:
     """It alone: the fact that SNS took needs no other attempt."""
     topic = Topic()
-    topic.failed = {"1": {"Code": "InternalError", "SenderFault": False}}
+    topic.failed = {"1": {"Code": code, "SenderFault": blamed}}
     outcomes = publish(topic, pool, fact(0), fact(1))
     assert [outcome and (str(outcome), outcome.retryable) for outcome in outcomes] == [
         None,
-        ("answered InternalError", True),
+        (f"answered {code}", True),
     ]
     assert topic.requests == [2]
     assert len(topic.received()) == 1

@@ -87,6 +87,16 @@ def test_a_late_redelivery_restores_nothing(aws: Aws, url: str) -> None:
     assert len(published(aws, 1)) == 1
 
 
+def test_a_redelivery_restores_nothing_even_if_the_rows_were_lost(aws: Aws, url: str) -> None:
+    """What is applied is what the event store has."""
+    assert main(["--user", "user-a", "--yes"]) == 0
+    lose_rows(url)
+    deliver(personal("user-a"))
+    made = execute(url, "SELECT n::text FROM notifications AS n")
+    assert len(made) == 5
+    assert SECRET not in json.dumps([made, published(aws, 7)])
+
+
 def test_a_second_erasure_changes_nothing(aws: Aws, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A second run finds nothing to erase and changes nothing."""
     assert main(["--user", "user-a", "--yes"]) == 0
