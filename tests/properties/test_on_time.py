@@ -350,6 +350,22 @@ DELETED_WITH_A_DATE = History(
         Version("a", 20, 120, ((61.0, "done"),)),
     ]
 )
+TOLD_BEFORE_IT_WAS_PUBLISHED = History(
+    [Version("a", 0, 120, ((0.2, "done"),)), Version("a", 61, 180, ((61.0, "done"),))],
+)
+MISSED_BECAUSE_TOLD = History(
+    [
+        Version("a", 0, 120, ((0.2, "done"),)),
+        Version("a", 56.5, 180, ((73.5, "done"),)),
+        Version("a", 90, 240, ((130.0, "done"),)),
+    ]
+)
+MISSED_BY_A_DAY = History(
+    [
+        Version("a", 0, 120, ((25 * 3600.0, "done"),)),
+        Version("a", 20, 90_300, ((90_280.0, "done"),)),
+    ]
+)
 
 
 def _run(scheduled: tuple[World, dict[str, str], SimulatedClock], history: History) -> Run:
@@ -388,6 +404,10 @@ def _in_time(history: History, run: Run) -> list[Published]:
 @example(MERGED_THEN_RESCUED)
 @example(RESCUED_THEN_REPLACED)
 @example(DELETED_WITH_A_DATE)
+@example(TOLD_BEFORE_IT_WAS_PUBLISHED)
+@example(MISSED_BECAUSE_TOLD)
+@example(MISSED_BY_A_DAY)
+@example(History([Version("a", 0, 120, ((115.0, "done"),))]))
 @example(History([Version("a", 0, 150.5, ((0.2, "done"),)), Version("a", 20, 120, ((90.0, "done"),))]))
 def test_what_was_published_in_time_is_forwarded_late_rather_than_never_and_once(
     scheduled: tuple[World, dict[str, str], SimulatedClock], history: History
