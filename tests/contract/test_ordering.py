@@ -39,6 +39,15 @@ def run(world: World, batches: Sequence[Sequence[Event]]) -> Model:
     return model
 
 
+def test_a_batch_is_applied_oldest_first_however_often_its_events_were_delivered(world: World) -> None:
+    """Each has its fact, also the older one that comes back while the newer one is new."""
+    older, newer = event("older", 1, CREATED), event("newer", 2, UPDATED)
+    came_back = native_raw(older)
+    came_back |= {"attributes": came_back["attributes"] | {"ApproximateReceiveCount": "3"}}
+    world.accept(native_raw(newer), came_back)
+    world.check(modelled([[older, newer]]))
+
+
 TIES = {
     "a deletion wins": [event("z", 1, CREATED), event("a", 1, DELETED), event("b", 1, UPDATED)],
     "the greater id wins": [event("a", 1, CREATED), event("b", 1, UPDATED), event("B", 1, UPDATED)],
