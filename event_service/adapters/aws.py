@@ -65,7 +65,7 @@ class Transport:
         """Send a request and return the response, whatever its status.
 
         Raises:
-            botocore.exceptions.NoCredentialsError: there are no credentials.
+            botocore.exceptions.NoCredentialsError: credentials are missing.
             NO_RESPONSE: AWS does not respond.
 
         """

@@ -22,7 +22,7 @@ _READ_SECONDS: Final = 30  # API Gateway waits for 29
 def signed_requests(session: Session, url: str) -> Callable[[str], Reply]:
     """Return a function that gets a path and a query from the API at a URL, with the session's credentials and region.
 
-    If there is no response, or AWS refuses, the reply has problem details (RFC 9457), as the API's own errors have.
+    If AWS does not respond, or refuses, the reply has problem details (RFC 9457), as the API's own errors have.
     """
     options: dict[str, Any] = {
         "verify": session.get_config_variable("ca_bundle") or True,

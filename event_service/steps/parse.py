@@ -58,7 +58,7 @@ def check_size(event: Event, notification: str | None) -> None:
         return
     _check_item(event)
     if notification is not None:
-        # The kind of change and this instant are not known yet, but they are no longer than these.
+        # The kind of change and this instant are not known yet, but they are not longer than these.
         created_at = f',"createdAt":"{event.occurred_at}"}}'
         fact = fact_of(
             PendingFact(

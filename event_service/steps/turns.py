@@ -11,7 +11,7 @@ from typing import Any, Final
 
 # Up to here, records stay together, because the events of one item in a batch are to be applied oldest first.
 _FRESH_DELIVERIES: Final = 3
-_SUSPECT_TURNS: Final = 16  # a turn takes about 40 ms, because it sends requests of its own
+_SUSPECT_TURNS: Final = 16  # a turn takes about 40 ms, because it sends its own requests
 
 
 def turns(records: Sequence[Mapping[str, Any]]) -> list[list[int]]:
