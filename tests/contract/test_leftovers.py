@@ -1,11 +1,29 @@
 """§5: orphaned facts, whose records never come back, are published by a later batch."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from event_service.adapters.event_store import Appended, EventStore
+from event_service.deadline import Deadline
+from event_service.domain.event import Event
+from event_service.errors import RecordError, Unavailable
 from tests.contract.interrupted import leave_behind, published, reminder
-from tests.support.messages import CREATED, DELETED, NOTE, UPDATED, again, legacy, native, raw, sent, text
+from tests.support.messages import (
+    CREATED,
+    DELETED,
+    NOTE,
+    UPDATED,
+    again,
+    legacy,
+    native,
+    noise,
+    raw,
+    reminder_data,
+    sent,
+    text,
+)
 from tests.support.world import World
 
 
@@ -115,3 +133,44 @@ def test_as_many_facts_left_behind_are_taken_as_time_allows(world: World) -> Non
 def leave_one(world: World, name: str) -> None:
     with world.without_topic():
         assert world.invoke([reminder(name, 1, CREATED, name)]).failed
+
+
+def test_a_batch_that_fails_leaves_orphaned_facts_to_others(world: World) -> None:
+    """What keeps its own facts from getting out would keep those, and hide them for another 15 minutes."""
+    leave_behind(world, reminder("c", 1, CREATED))
+    world.tables.age_outbox(16)
+    with world.without_topic():
+        answer = world.invoke([reminder("x", 1, CREATED, "other")])
+    assert not any("orphaned" in line for line in answer.lines)
+    world.accept(raw(native(id="n", eventType="note:added", itemId="n")))
+    assert published(world) == [("c", "notification:created")]
+
+
+def test_facts_taken_along_in_an_early_turn_of_a_batch_are_published_after_the_last(world: World) -> None:
+    """Records that were delivered more often come in a later turn."""
+    leave_behind(world, reminder("c", 1, CREATED))
+    world.tables.age_outbox(16)
+    fresh, second = (raw(native(id=name, eventType="note:added", itemId=name)) for name in "ab")
+    second["attributes"] = second["attributes"] | {"ApproximateReceiveCount": "2"}
+    world.accept(fresh, second)
+    assert published(world) == [("c", "notification:created")]
+
+
+def test_a_truncated_fact_is_published_only_once_the_whole_is_stored(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come back through the queue, to be compared with the whole."""
+    append = EventStore.append
+
+    def failing(store: EventStore, events: Sequence[Event], deadline: Deadline) -> list[Appended | RecordError]:
+        if any(event.is_fact for event in events):
+            return [Unavailable("event_store", "down")] * len(events)
+        return append(store, events, deadline)
+
+    record = raw(native(eventData=reminder_data(message=noise(300_000))))
+    with monkeypatch.context() as patch:
+        patch.setattr(EventStore, "append", failing)
+        assert world.invoke([record]).failed == {record["messageId"]}
+    assert world.published() == []
+    world.accept(again(record))
+    assert len(published(world)) == 1

@@ -71,6 +71,15 @@ def test_facts_that_cannot_be_published_stay_and_are_logged(world: World) -> Non
     assert metric(lines, "OutboxOldestAge") >= 960
 
 
+def test_a_sweep_stops_at_the_first_ten_if_none_of_them_can_be_published(world: World) -> None:
+    """The others would fail, too, and would then be hidden for 15 minutes."""
+    leave_behind(world, *[reminder(f"event-{n}", n, "reminder:created", f"R{n}") for n in range(12)])
+    age(world, 16)
+    with world.without_topic():
+        answer, _ = sweep()
+    assert (answer["published"], answer["failed"], answer["waiting"]) == (0, 10, 12)
+
+
 def test_a_sweep_ends_before_its_time_does(world: World) -> None:
     """The next sweep publishes the rest; the outbox is still measured."""
     leave_behind(world, *[reminder(f"event-{n}", n, "reminder:created", f"R{n}") for n in range(25)])

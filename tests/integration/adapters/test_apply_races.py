@@ -405,15 +405,13 @@ def test_rows_are_merged_in_the_same_order(
     database_url: str, connection: Connection, connect: Callable[[], Connection]
 ) -> None:
     """A page that waits for a row holds none that comes after it: two workers never wait for each other."""
-    other = hold(connect, event(1, "created", "b"))
     page = [merge_request(event(1, "created", item)) for item in "cb"]
-    with connect() as rebuilding, ThreadPoolExecutor(1) as pool:
+    with connect() as rebuilding, ThreadPoolExecutor(1) as pool, hold(connect, event(1, "created", "b")) as other:
         rebuilding.autocommit = True
         merging = pool.submit(merge, cast("Any", rebuilding), NOTIFICATIONS, page)
         await_lock(connection)
         assert outcomes(database_url, event(2, "created", "c")) == ["applied:created"]
         other.commit()
-        other.close()
         assert merging.result() == []
 
 
