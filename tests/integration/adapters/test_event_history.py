@@ -9,14 +9,15 @@ import pytest
 
 from event_service.adapters.aws import make_client
 from event_service.adapters.event_history import EventHistory
-from event_service.adapters.event_items import to_item
+from event_service.adapters.event_items import PK, key_of, to_item
 from event_service.adapters.event_store import Appended, EventStore
-from event_service.adapters.paging import InvalidCursor, Span
+from event_service.adapters.paging import InvalidCursor, Span, encode_cursor
 from event_service.codec.instants import Instant
 from event_service.deadline import Deadline
 from event_service.domain.event import Event, notification_id
 from event_service.domain.facts import FactKind, PendingFact, fact_of
 from event_service.domain.state import state_at
+from event_service.errors import Unavailable
 from tests.integration.adapters.test_event_store import EVENT, Faulty
 from tests.support.aws import Aws
 
@@ -87,10 +88,13 @@ def test_a_cursor_of_another_query_is_refused(aws: Aws, pool: ThreadPoolExecutor
     """Of another item, of a user, or outside the span."""
     store(aws, pool, event(10), event(20))
     cursor = history.item_page(EVENT.pk, Span(), limit=1, deadline=LATER).cursor
+    forged = encode_cursor(PK, EVENT.pk, key_of("reminder#other", event(10).sk))
     reads: list[Callable[[], object]] = [
         lambda: history.item_page("reminder#other", Span(), limit=1, cursor=cursor, deadline=LATER),
         lambda: history.user_page(EVENT.user_id, Span(), limit=1, cursor=cursor, deadline=LATER),
         lambda: history.item_page(EVENT.pk, Span(event(15).occurred_at), limit=1, cursor=cursor, deadline=LATER),
+        lambda: history.item_page(EVENT.pk, Span(end=event(5).occurred_at), limit=1, cursor=cursor, deadline=LATER),
+        lambda: history.item_page(EVENT.pk, Span(), limit=1, cursor=forged, deadline=LATER),
     ]
     for read in reads:
         with pytest.raises(InvalidCursor, match="another query"):
@@ -218,6 +222,13 @@ def test_the_facts_of_events_are_found_by_their_keys(
     assert client.requests == ["batch_get_item"]
     assert [*history.facts_of(page.events[-1:], LATER).values()] == [[]]  # without an effect, it cannot have one
     assert client.requests == ["batch_get_item"]
+
+
+def test_what_will_not_pass_is_not_tried_again(history: EventHistory, client: Faulty) -> None:
+    """The caller learns at once."""
+    with pytest.raises(Unavailable, match="ResourceNotFound"):
+        replace(history, table="no-such-table").item_page(EVENT.pk, Span(), limit=1, deadline=Deadline.after(3))
+    assert client.requests == ["query"]
 
 
 def test_keys_that_dynamodb_left_unread_are_read_again(

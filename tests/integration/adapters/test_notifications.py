@@ -200,6 +200,16 @@ def test_in_halves_too_the_older_events_of_an_item_come_first(
     assert {change.sk[17:19] + change.kind for change in changes} == {"01created", "06created", "09updated"}
 
 
+def test_one_by_one_too_the_older_events_of_an_item_come_first(
+    notifications: Notifications, connection: Connection
+) -> None:
+    """If PostgreSQL refuses one of them, the others are applied without it."""
+    connection.execute("ALTER TABLE notifications ADD CHECK (notification_data ->> 'message' <> 'second 5')")
+    changes, failures = apply(notifications, event(9), event(5), event(1))
+    assert [*failures] == [event(5).key]
+    assert [change.sk[17:19] + change.kind for change in changes] == ["01created", "09updated"]
+
+
 def test_a_missing_migration_says_what_to_do(database_url: str, connection: Connection) -> None:
     """It is told once and not searched for in every half of the batch."""
     connection.execute("DROP FUNCTION apply_events")
