@@ -59,14 +59,15 @@ def test_help_and_refusals_change_nothing(
 def test_a_command_stops_before_its_invocation_ends_and_is_resumed(
     service_environment: dict[str, str],
 ) -> None:
-    """Both by the time that is left and by the one that the caller gives; nothing is scanned in no time."""
+    """Both by the time that is left and by the one that the caller gives; there are more segments than fit into it."""
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user-a", "item", 1)])
     lose_rows(url)
     hurried = SimpleNamespace(get_remaining_time_in_millis=lambda: 100)
-    for answer in (run("rebuild", context=hurried), run("forget", "--user=user-a", "--yes", seconds=0)):
+    rebuilding = run("rebuild", "--segments=100", context=hurried)
+    for answer in (rebuilding, run("forget", "--user=user-a", "--yes", seconds=0)):
         assert (answer["status"], answer["done"]) == (75, False)
-    assert execute(url, "SELECT bool_or(done) FROM rebuild_progress WHERE phase = 'events'") == [(False,)]
+    assert execute(url, "SELECT bool_and(done) FROM rebuild_progress WHERE phase = 'events'") == [(False,)]
     assert (run("rebuild")["status"], count_notifications(url)) == (0, 1)
     assert run("forget", "--user=user-a", "--yes")["status"] == 0
 
