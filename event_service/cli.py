@@ -98,7 +98,7 @@ def secrets_client() -> Any:
 
 def run(name: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit status (`console.run`), with the reasons of backends."""
-    # It warns of the statement that an interruption leaves under way.
+    # psycopg would warn of a statement that Ctrl-C leaves under way; the command itself says what to do.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
     return console.run(name, command, reason_of)
 

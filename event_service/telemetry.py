@@ -128,8 +128,9 @@ def _superseded(logger: Logger, records: Sequence[Mapping[str, Any]], result: Ba
     count = 0
     for number, appended in result.achieved.appended.items():
         event, applied = appended.event, result.achieved.applied.get(appended.event.key)
-        came_back = receive_count(records[number]) > 1
-        if (appended.is_new or came_back) and applied and applied.status == "superseded" and not applied.fact:
+        if applied is None or applied.status != "superseded" or applied.fact:
+            continue
+        if appended.is_new or receive_count(records[number]) > 1:
             count += 1
             logger.debug("event superseded", extra={"event_id": event.id, "event_type": event.event_type})
     return count

@@ -31,7 +31,7 @@ class RejectedRecords:
     sending: dict[int, "Future[dict[int, RecordError | None]]"] = field(default_factory=dict)
 
     def hand_over(self, errors: Mapping[int, RecordError | None]) -> None:
-        """Start to send the records, by number, whose error is a rejection; it is final, so that each comes once."""
+        """Start to send the records, by number, whose error is a rejection: it is final, so each comes once."""
         new = {number: error for number, error in errors.items() if isinstance(error, Rejected)}
         if new and self.topic is not None:
             deadline = Deadline(self.deadline.at - _SECONDS_TO_REPORT)
