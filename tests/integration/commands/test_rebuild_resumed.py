@@ -140,9 +140,13 @@ def test_ctrl_c_ends_a_rebuild_after_the_page_it_is_at(
 
 @pytest.mark.parametrize("mode", [[], ["--verify"]])
 def test_a_rebuild_that_is_stopped_again_and_again_gets_to_its_end(
-    mode: list[str], service_environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+    mode: list[str],
+    service_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Even if it has no rows yet, because it still scans for facts or found no known events."""
+    monkeypatch.setattr("event_service.rebuild.rebuild._SHORTEST_WAIT_SECONDS", 0.001)  # about a page each time
     url = service_environment["DATABASE_URL"]
     deliver([record("reminder:created", "user", f"item-{number}", number) for number in range(20)])
     deliver([record("todo:added", "user", f"todo-{number}", number) for number in range(20)])
